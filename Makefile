@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+# A thin front for meson and ninja. MODE=dev|asan|ubsan|rel|fuzz builds into out/MODE.
+MODE ?= dev
+OUT := out/$(MODE)
+
+SETUP_dev   :=
+SETUP_rel   := -Doptimization=3 -Db_lto=false
+SETUP_asan  := -Db_sanitize=address -Db_lundef=false
+SETUP_ubsan := -Db_sanitize=undefined -Db_lundef=false
+SETUP_fuzz  := -Dfuzz=true -Db_sanitize=address -Db_lundef=false
+CC_fuzz     := clang
+
+.PHONY: all deps demo check bench format check-format fuzz clean
+all: $(OUT)/build.ninja
+	ninja -C $(OUT)
+
+$(OUT)/build.ninja: | deps
+	$(if $(CC_$(MODE)),CC=$(CC_$(MODE))) meson setup $(OUT) $(SETUP_$(MODE))
+
+deps:
+	@tools/install-deps
+
+demo: all
+	$(OUT)/cli/supermachine run busybox uname -a
+
+check: all
+	tools/run-tests $(OUT)
+
+bench: all
+	tools/run-bench $(OUT)
+
+fuzz:
+	$(MAKE) MODE=fuzz all
+	tools/run-fuzz out/fuzz $(or $(SECONDS_EACH),30)
+
+format:
+	@git ls-files '*.c' '*.h' | xargs clang-format -i
+
+check-format:
+	@git ls-files '*.c' '*.h' | xargs clang-format --dry-run -Werror
+
+clean:
+	rm -rf out

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* SHA-256 and OCI digest strings ("sha256:" + 64 lower-case hex digits; OCI image-spec, descriptor.md). */
+#ifndef SM_BASE_HASH_H
+#define SM_BASE_HASH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define HASH_HEX_LEN 64
+#define DIGEST_STR_SIZE (sizeof "sha256:" + HASH_HEX_LEN) /* with the final NUL */
+
+struct hash; /* a running SHA-256 */
+
+struct hash *hash_new(void); /* NULL when out of memory */
+void hash_free(struct hash *h);
+void hash_update(struct hash *h, const void *data, size_t len);
+/* Writes "sha256:<hex>" and ends the hash. */
+void hash_final(struct hash *h, char out[DIGEST_STR_SIZE]);
+
+/* Digest of one block of memory. */
+void hash_bytes(const void *data, size_t len, char out[DIGEST_STR_SIZE]);
+
+/* True only for a well-formed sha256 digest string, safe to use in a path after its "sha256:". */
+bool digest_valid(const char *s);
+
+#endif
