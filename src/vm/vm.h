@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One virtual machine: memory, buses, devices, an engine and its threads. The only place that sees
+ * both cpu/ and dev/. Any number of VMs can live in one process.
+ */
+#ifndef SM_VM_VM_H
+#define SM_VM_VM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "cpu/engine.h"
+
+struct vm;
+
+#define VM_MAX_LAYERS 64
+
+struct vm_config {
+    const struct engine_ops *engine;
+    uint64_t memory_bytes; /* multiple of 2 MiB */
+    unsigned vcpus;
+    const char *kernel;         /* bzImage or ELF vmlinux */
+    const char *initramfs;      /* path */
+    const char *const *layers;  /* EROFS images, lowest first; each shown as a virtio-pmem device */
+    unsigned n_layers;
+    const char *cmdline_extra; /* appended to the kernel command line, or NULL */
+    /* Console bytes (ttyS0) of the guest; called on a VM thread; NULL drops them. The last 16 KiB are
+     * kept in any case for vm_console_tail(). */
+    void (*console)(void *opaque, const uint8_t *data, size_t len);
+    void *console_opaque;
+};
+
+/* Why a VM is no longer running. */
+enum vm_end {
+    VM_RUNNING = 0,
+    VM_END_STOPPED,  /* vm_stop() */
+    VM_END_POWEROFF, /* the guest powered itself off */
+    VM_END_RESET,    /* the guest rebooted, or triple-faulted */
+    VM_END_PANIC,    /* the guest kernel panicked (its message is in the console tail) */
+    VM_END_FAILED,   /* the engine or a device failed; vm_wait's err says why */
+};
+
+/* Build everything (memory, kernel, devices), start nothing. All inputs are copied or opened. */
+int vm_new(const struct vm_config *config, struct vm **out, struct sm_error *err);
+/* Stops the VM if it runs. NULL is fine. */
+void vm_free(struct vm *vm);
+
+/* Start the vCPU and I/O threads. Once. */
+int vm_start(struct vm *vm, struct sm_error *err);
+/* Ask all threads to end now, without the guest's cooperation. Any thread; idempotent. */
+void vm_stop(struct vm *vm);
+/* Wait until the VM ended, at most timeout_ms (-1: for ever). SM_ETIMEDOUT if it still runs; else 0 and
+ * *end, with err filled as well when *end is VM_END_FAILED. */
+int vm_wait(struct vm *vm, int timeout_ms, enum vm_end *end, struct sm_error *err);
+/* An eventfd that becomes readable when the VM has ended; borrowed. */
+int vm_end_fd(const struct vm *vm);
+
+/*
+ * Wait until the agent said that it is ready (SM_ETIMEDOUT, or SM_EGUEST when the VM ended first, with
+ * the reason). Then connect to a vsock port of the guest: *fd is a connected stream socket, owned by
+ * the caller. Any thread.
+ */
+int vm_wait_agent(struct vm *vm, int timeout_ms, struct sm_error *err);
+int vm_connect(struct vm *vm, uint32_t port, int *fd, struct sm_error *err);
+
+/* Copy the last console bytes, NUL-terminated; returns their number. Any thread. */
+size_t vm_console_tail(struct vm *vm, char *out, size_t size);
+
+#endif
