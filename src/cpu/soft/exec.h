@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What an operation handler of the interpreter is made of: the cached operation, the dispatch to the
+ * next one, effective addresses and the inlined TLB probe. Included only by handler files.
+ */
+#ifndef SM_SOFT_EXEC_H
+#define SM_SOFT_EXEC_H
+
+#include "cpu/soft/cpu.h"
+
+struct op;
+/* Executes one operation; returns the next one to run, or NULL to go back to the run loop with
+ * cpu->rip set. In the fast build the "return" is a tail call of the next handler. */
+typedef const struct op *(*op_handler)(struct soft_cpu *cpu, const struct op *o);
+
+struct op {
+    op_handler handler;
+    uint64_t disp; /* displacement; the absolute address when RIP-relative (base = SOFT_ZERO_REG) */
+    uint64_t imm;  /* immediate, branch target, or pointer, as the handler says */
+    uint8_t dst;   /* register operands as byte offsets into gpr[] (AH = 1), or as the handler says */
+    uint8_t src;
+    uint8_t base;  /* gpr index, SOFT_ZERO_REG for none */
+    uint8_t index;
+    uint8_t scale_seg; /* scale (log2) in bits 0-1, segment (index of seg_base[]) in bits 4-6 */
+    uint8_t len;       /* of the guest instruction */
+    uint16_t off;      /* of the guest instruction from block->rip */
+};
+_Static_assert(sizeof(struct op) == 32, "two operations per cache line");
+
+#if defined(__SANITIZE_ADDRESS__) || defined(SOFT_NO_TAILCALL)
+#define DISPATCH(next) return (next) /* sanitizers keep frames alive: no sibling calls */
+#else
+#define DISPATCH(next) return (next)->handler(cpu, (next))
+#define SOFT_TAILCALL 1
+#endif
+#define NEXT DISPATCH(o + 1)
+
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+#define OP(name) static const struct op *name(struct soft_cpu *cpu, const struct op *o)
+
+struct block {
+    uint64_t rip;  /* guest-virtual address of the first instruction */
+    gpa_t phys;    /* guest-physical address of it */
+    uint32_t mode; /* MODE_* */
+    uint16_t n_ops;
+    bool dead;        /* dropped from the cache; memory is reused only when the whole cache is */
+    bool crosses;     /* touches a second guest page */
+    struct block *hash_next;
+    struct block *page_next[2]; /* other blocks that touch this page (first, second) */
+    struct op ops[];
+};
+
+static inline uint64_t op_rip(const struct soft_cpu *cpu, const struct op *o)
+{
+    return cpu->block->rip + o->off;
+}
+
+/* Effective address: base + index * scale + disp + segment base. Missing parts read as 0. */
+static inline uint64_t op_ea(const struct soft_cpu *cpu, const struct op *o)
+{
+    return cpu->gpr[o->base] + (cpu->gpr[o->index] << (o->scale_seg & 3)) + o->disp +
+           cpu->seg_base[o->scale_seg >> 4];
+}
+
+/* Host address for an access that hits the TLB and stays inside one page, else NULL. */
+static inline void *tlb_probe(const struct soft_tlb_entry *tlb, uint64_t va, unsigned size)
+{
+    const struct soft_tlb_entry *e = &tlb[(va >> 12) & (SOFT_TLB_SIZE - 1)];
+    uint64_t off = va - e->tag;
+    if (unlikely(off > 4096 - size)) {
+        return NULL;
+    }
+    return (void *)(e->host + off);
+}
+
+/* Slow paths (mmu.c): as soft_load/soft_store, after noting o as the faulting instruction. */
+uint64_t soft_load_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va, unsigned size);
+void soft_store_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va, unsigned size,
+                     uint64_t value);
+/*
+ * A host pointer for an access of size bytes (up to 512) of kind ACC_READ or ACC_WRITE whatever the page
+ * layout: the page itself, or a bounce buffer (device memory, page crossing) filled with the current bytes.
+ * After writing through it call soft_ptr_done() with the same values. For RMW and native operands.
+ * Faults do not return. soft_ptr_slow never returns NULL.
+ */
+void *soft_ptr_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va, unsigned size,
+                    enum soft_access acc);
+void soft_ptr_done(struct soft_cpu *cpu, const struct op *o, uint64_t va, unsigned size, void *ptr);
+
+#define SOFT_DEFINE_LOAD(T, bits)                                                                  \
+    static inline T load##bits(struct soft_cpu *cpu, const struct op *o, uint64_t va)              \
+    {                                                                                              \
+        T *p = tlb_probe(cpu->tlb_read, va, sizeof(T));                                            \
+        if (likely(p != NULL)) {                                                                   \
+            return *(volatile T *)p;                                                               \
+        }                                                                                          \
+        return (T)soft_load_slow(cpu, o, va, sizeof(T));                                           \
+    }                                                                                              \
+    static inline void store##bits(struct soft_cpu *cpu, const struct op *o, uint64_t va, T v)     \
+    {                                                                                              \
+        T *p = tlb_probe(cpu->tlb_write, va, sizeof(T));                                           \
+        if (likely(p != NULL)) {                                                                   \
+            *(volatile T *)p = v;                                                                  \
+            return;                                                                                \
+        }                                                                                          \
+        soft_store_slow(cpu, o, va, sizeof(T), v);                                                 \
+    }
+SOFT_DEFINE_LOAD(uint8_t, 8)
+SOFT_DEFINE_LOAD(uint16_t, 16)
+SOFT_DEFINE_LOAD(uint32_t, 32)
+SOFT_DEFINE_LOAD(uint64_t, 64)
+#undef SOFT_DEFINE_LOAD
+
+static inline void *op_ptr(struct soft_cpu *cpu, const struct op *o, uint64_t va, unsigned size,
+                           enum soft_access acc)
+{
+    void *p = tlb_probe(acc == ACC_WRITE ? cpu->tlb_write : cpu->tlb_read, va, size);
+    return likely(p != NULL) ? p : soft_ptr_slow(cpu, o, va, size, acc);
+}
+
+/* True when p came from the slow path and soft_ptr_done() has work to do. */
+static inline bool op_ptr_bounced(const struct soft_cpu *cpu, const void *p)
+{
+    return p == (const void *)cpu->bounce;
+}
+
+#endif
