@@ -83,8 +83,8 @@ struct soft_tlb_entry {
 };
 #define SOFT_TLB_BITS 12
 #define SOFT_TLB_SIZE (1u << SOFT_TLB_BITS)
-/* Non-canonical, and VA - tag never lands below 4096 for a canonical VA. */
-#define SOFT_TLB_EMPTY 0x7fff000000000000ull
+/* Tag of an empty slot: a page that lives in the neighbouring slot, so no address at all can hit it. */
+#define SOFT_TLB_EMPTY(slot) ((uint64_t)((slot) ^ 1u) << 12)
 
 enum soft_access { ACC_READ, ACC_WRITE, ACC_FETCH };
 
