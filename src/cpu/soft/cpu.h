@@ -225,8 +225,9 @@ uint64_t soft_rdtsc(struct soft_cpu *cpu);
 
 /* ---- native.c: x87, MMX, SSE ------------------------------------------------------------------------ */
 
-/* Fill *op for an instruction with id from I_FXSAVE to I_MASKMOV (see exec.h for struct op). Returns 0,
- * or -1 when the stub area is full (the caller drops the whole code cache and retries). */
-int native_lift(struct soft_cpu *cpu, const struct insn *insn, struct op *op);
+/* Fill *op, except len and off, for an instruction with id from I_FXSAVE to I_MASKMOV (see exec.h for
+ * struct op); next_rip is the address of the next instruction. Returns 0, or -1 when the stub area is full
+ * (the caller drops the whole code cache, stubs included, and retries). */
+int native_lift(struct soft_cpu *cpu, const struct insn *insn, uint64_t next_rip, struct op *op);
 
 #endif
