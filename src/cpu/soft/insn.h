@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One decoded x86-64 instruction and the table row that describes it. The table (insn_table.c) is the
- * single place that knows encodings and attributes; the interpreter, the native-stub generator and the
- * test generators all read it. 64-bit mode only. Source: Intel SDM vol. 2, appendix A (opcode maps).
+ * One decoded x86-64 instruction and the table row that describes it. The table (insn_table.c) is
+ * the single place that knows encodings and attributes; the interpreter, the native-stub generator
+ * and the test generators all read it. 64-bit mode only. Source: Intel SDM vol. 2, appendix A
+ * (opcode maps).
  */
 #ifndef SM_SOFT_INSN_H
 #define SM_SOFT_INSN_H
@@ -13,6 +14,7 @@
 
 #define INSN_MAX_LEN 15
 
+/* clang-format off */
 /* What an instruction does. Conditions (Jcc, SETcc, CMOVcc) are in insn.cond. */
 enum insn_id {
     I_INVALID, /* #UD */
@@ -87,6 +89,7 @@ enum insn_operand {
     O_U,    /* XMM register, ModRM.rm only */
     O_ST,   /* x87 stack operand(s), implied */
 };
+/* clang-format on */
 
 /* How insn.opsize is found. */
 enum insn_size {
@@ -99,28 +102,34 @@ enum insn_size {
     SZ_Y,    /* 4; 8 with REX.W (66 ignored) */
     SZ_V64,  /* 8; 2 with 66 (PUSH, POP ...) */
     SZ_F64,  /* 8 always (near branches; 66 ignored as AMD and Intel differ: we follow Intel) */
+    SZ_Z,    /* 4; 2 with 66 (REX.W ignored: port I/O) */
 };
 
 /* Attributes. */
-#define IA_LOCK 0x00000001u     /* LOCK allowed when the destination is memory */
-#define IA_LOAD 0x00000002u     /* reads its memory operand, when it has one */
-#define IA_STORE 0x00000004u    /* writes its memory operand, when it has one */
-#define IA_PRIV 0x00000008u     /* #GP unless CPL 0 */
-#define IA_IOPL 0x00000010u     /* sensitive to IOPL or the I/O bitmap */
-#define IA_END 0x00000020u      /* ends a block: changes RIP, mode, or interrupt state */
-#define IA_BRANCH 0x00000040u   /* changes RIP */
-#define IA_ALIGN 0x00000080u    /* memory operand must be naturally aligned (16 bytes): #GP */
-#define IA_EFLAGS 0x00000100u   /* native instruction that sets EFLAGS (COMISD, PTEST, PCMPxSTRx, FCOMI) */
-#define IA_RCX_OUT 0x00000200u  /* native: writes ECX (PCMPxSTRI) */
+#define IA_LOCK 0x00000001u   /* LOCK allowed when the destination is memory */
+#define IA_LOAD 0x00000002u   /* reads its memory operand, when it has one */
+#define IA_STORE 0x00000004u  /* writes its memory operand, when it has one */
+#define IA_PRIV 0x00000008u   /* #GP unless CPL 0 */
+#define IA_IOPL 0x00000010u   /* sensitive to IOPL or the I/O bitmap */
+#define IA_END 0x00000020u    /* ends a block: changes RIP, mode, or interrupt state */
+#define IA_BRANCH 0x00000040u /* changes RIP */
+#define IA_ALIGN 0x00000080u  /* memory operand must be naturally aligned (16 bytes): #GP */
+#define IA_EFLAGS                                                                                  \
+    0x00000100u /* native instruction that sets EFLAGS (COMISD, PTEST, PCMPxSTRx, FCOMI) */
+#define IA_RCX_OUT 0x00000200u   /* native: writes ECX (PCMPxSTRI) */
 #define IA_RAXRDX_IN 0x00000400u /* native: reads RAX and RDX (PCMPESTRx) */
-#define IA_GREG_DST 0x00000800u /* native: ModRM.reg is a GPR destination (MOVMSKPS, CVTTSD2SI ...) */
-#define IA_GRM_SRC 0x00001000u  /* native: ModRM.rm is a GPR source in register form (MOVD, CVTSI2SD ...) */
-#define IA_GRM_DST 0x00002000u  /* native: ModRM.rm is a GPR destination in register form (MOVD, PEXTR) */
-#define IA_NO66 0x00004000u     /* 66 has no meaning and is ignored */
-#define IA_REP 0x00008000u      /* REP/REPE/REPNE allowed */
-#define IA_FLAGSRC 0x00010000u  /* FCMOVcc: reads EFLAGS natively */
+#define IA_GREG_DST                                                                                \
+    0x00000800u /* native: ModRM.reg is a GPR destination (MOVMSKPS, CVTTSD2SI ...) */
+#define IA_GRM_SRC                                                                                 \
+    0x00001000u /* native: ModRM.rm is a GPR source in register form (MOVD, CVTSI2SD ...) */
+#define IA_GRM_DST                                                                                 \
+    0x00002000u /* native: ModRM.rm is a GPR destination in register form (MOVD, PEXTR) */
+#define IA_NO66 0x00004000u       /* 66 has no meaning and is ignored */
+#define IA_REP 0x00008000u        /* REP/REPE/REPNE allowed */
+#define IA_FLAGSRC 0x00010000u    /* FCMOVcc: reads EFLAGS natively */
 #define IA_X87_NOWAIT 0x00020000u /* x87 without a check for pending exceptions */
-#define IA_FP_ARITH 0x00040000u /* may raise SIMD FP exceptions (#XM) */
+#define IA_FP_ARITH 0x00040000u   /* may raise SIMD FP exceptions (#XM) */
+#define IA_REL8 0x00080000u       /* O_J is one byte */
 
 /* Arithmetic flags as bits, in EFLAGS positions. */
 #define IF_CF 0x001u
@@ -133,20 +142,36 @@ enum insn_size {
 
 /* CPUID feature an encoding needs; the decoder reports it, the engine's model decides. */
 enum insn_feature {
-    IFT_BASE, IFT_X87, IFT_MMX, IFT_SSE, IFT_SSE2, IFT_SSE3, IFT_SSSE3, IFT_SSE41, IFT_SSE42,
-    IFT_AES, IFT_PCLMUL, IFT_POPCNT, IFT_CX16, IFT_RDRAND, IFT_RDSEED, IFT_FSGSBASE, IFT_MOVBE,
+    IFT_BASE,
+    IFT_X87,
+    IFT_MMX,
+    IFT_SSE,
+    IFT_SSE2,
+    IFT_SSE3,
+    IFT_SSSE3,
+    IFT_SSE41,
+    IFT_SSE42,
+    IFT_AES,
+    IFT_PCLMUL,
+    IFT_POPCNT,
+    IFT_CX16,
+    IFT_RDRAND,
+    IFT_RDSEED,
+    IFT_FSGSBASE,
+    IFT_MOVBE,
     IFT_RDTSCP,
 };
 
 struct insn_desc {
-    const char *name;   /* lower-case mnemonic, for traces and tests */
-    uint16_t id;        /* enum insn_id */
-    uint8_t op[3];      /* enum insn_operand */
-    uint8_t size;       /* enum insn_size */
-    uint8_t mem_size;   /* bytes of the memory operand where it differs from opsize, else 0 */
-    uint8_t feature;    /* enum insn_feature */
-    uint16_t flags_read, flags_written, flags_undefined; /* IF_*; undefined is a subset of written */
-    uint32_t attr;      /* IA_* */
+    const char *name;  /* lower-case mnemonic, for traces and tests */
+    uint16_t id;       /* enum insn_id */
+    uint8_t op[3];     /* enum insn_operand */
+    uint8_t size;      /* enum insn_size */
+    uint16_t mem_size; /* bytes of the memory operand where it differs from opsize, else 0 */
+    uint8_t feature;   /* enum insn_feature */
+    uint16_t flags_read, flags_written,
+        flags_undefined; /* IF_*; undefined is a subset of written */
+    uint32_t attr;       /* IA_* */
 };
 
 #define INSN_NO_REG 0xff
@@ -162,22 +187,23 @@ struct insn {
     uint8_t opsize; /* bytes, see enum insn_size */
     uint8_t cond;   /* condition code 0-15 of Jcc, SETcc, CMOVcc */
     uint8_t rep;    /* enum insn_rep; only when it is not a mandatory prefix */
-    bool lock;
+    bool lock;      /* LOCK prefix, or XCHG with memory (implied) */
     bool addr32;    /* 67 prefix: addresses are truncated to 32 bits */
     bool has_rex;   /* SPL BPL SIL DIL instead of AH CH DH BH */
     bool has_modrm;
-    bool is_mem;    /* ModRM.rm is memory; base, index, scale, disp are valid */
-    uint8_t rex;    /* 0x40-0x4f, or 0 */
+    bool is_mem; /* ModRM.rm is memory; base, index, scale, disp are valid */
+    uint8_t rex; /* 0x40-0x4f, or 0 */
     uint8_t mod;
-    uint8_t reg;    /* ModRM.reg, REX.R applied (also for XMM; ignored bits masked for MMX, Sreg) */
-    uint8_t rm;     /* ModRM.rm register number, REX.B applied; O_Z: the register, REX.B applied */
-    uint8_t base;   /* 0-15, INSN_NO_REG or INSN_REG_RIP */
-    uint8_t index;  /* 0-15 or INSN_NO_REG */
-    uint8_t scale;  /* log2 */
-    uint8_t seg;    /* enum seg_index order of an override that counts (FS 4, GS 5), else INSN_NO_SEG */
-    uint8_t mem_size; /* bytes of the memory operand (desc->mem_size, or opsize) */
-    /* where the parts are in bytes[], for re-encoding: opcode_off points at the first opcode byte after
-     * legacy prefixes and REX (that is, at the 0F escape if there is one) */
+    uint8_t reg;   /* ModRM.reg, REX.R applied (also for XMM; ignored bits masked for MMX, Sreg) */
+    uint8_t rm;    /* ModRM.rm register number, REX.B applied; O_Z: the register, REX.B applied */
+    uint8_t base;  /* 0-15, INSN_NO_REG or INSN_REG_RIP */
+    uint8_t index; /* 0-15 or INSN_NO_REG */
+    uint8_t scale; /* log2 */
+    uint8_t
+        seg; /* enum seg_index order of an override that counts (FS 4, GS 5), else INSN_NO_SEG */
+    uint16_t mem_size; /* bytes of the memory operand (desc->mem_size, or opsize) */
+    /* where the parts are in bytes[], for re-encoding: opcode_off points at the first opcode byte
+     * after legacy prefixes and REX (that is, at the 0F escape if there is one) */
     uint8_t opcode_off, modrm_off, disp_off, imm_off;
     uint8_t disp_size, imm_size;
     int32_t disp;
@@ -194,16 +220,18 @@ enum insn_error {
 };
 
 /*
- * Decode one instruction from up to len bytes. Pure: no state, any thread. On INSN_UD, out->len is the
- * number of bytes looked at.
+ * Decode one instruction from up to len bytes. Pure: no state, any thread. On INSN_UD, out->len is
+ * the number of bytes looked at.
  */
 enum insn_error insn_decode(const uint8_t *bytes, size_t len, struct insn *out);
 
-/* All rows, for test generators: calls fn for every encoding that the table knows. map is 0 (one byte),
- * 1 (0F), 2 (0F38), 3 (0F3A), 4 (x87, opcode D8-DF with the full ModRM byte in sub); prefix is 0, 0x66,
- * 0xf2 or 0xf3 when mandatory; sub is ModRM.reg for groups, -1 otherwise. */
-void insn_table_walk(void (*fn)(void *opaque, unsigned map, unsigned opcode, unsigned prefix, int sub,
-                                const struct insn_desc *desc),
+/* All rows, for test generators: calls fn for every encoding that the table knows. map is 0 (one
+ * byte), 1 (0F), 2 (0F38), 3 (0F3A), 4 (x87, opcode D8-DF with the full ModRM byte in sub); prefix
+ * is 0, 0x66, 0xf2 or 0xf3 when mandatory; sub is ModRM.reg (0-7) for groups, the whole ModRM byte
+ * (0xc0-0xff) where it selects the row (and for all x87 register forms), -1 otherwise. Memory or
+ * register form: the operand kinds tell; a group row without a ModRM operand is register form. */
+void insn_table_walk(void (*fn)(void *opaque, unsigned map, unsigned opcode, unsigned prefix,
+                                int sub, const struct insn_desc *desc),
                      void *opaque);
 
 #endif
