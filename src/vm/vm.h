@@ -20,13 +20,13 @@ struct vm_config {
     const struct engine_ops *engine;
     uint64_t memory_bytes; /* multiple of 2 MiB */
     unsigned vcpus;
-    const char *kernel;         /* bzImage or ELF vmlinux */
-    const char *initramfs;      /* path */
-    const char *const *layers;  /* EROFS images, lowest first; each shown as a virtio-pmem device */
+    const char *kernel;        /* bzImage or ELF vmlinux */
+    const char *initramfs;     /* path */
+    const char *const *layers; /* EROFS images, lowest first; each shown as a virtio-pmem device */
     unsigned n_layers;
     const char *cmdline_extra; /* appended to the kernel command line, or NULL */
-    /* Console bytes (ttyS0) of the guest; called on a VM thread; NULL drops them. The last 16 KiB are
-     * kept in any case for vm_console_tail(). */
+    /* Console bytes (ttyS0) of the guest; called on a VM thread; NULL drops them. The last 16 KiB
+     * are kept in any case for vm_console_tail(). */
     void (*console)(void *opaque, const uint8_t *data, size_t len);
     void *console_opaque;
 };
@@ -50,16 +50,16 @@ void vm_free(struct vm *vm);
 int vm_start(struct vm *vm, struct sm_error *err);
 /* Ask all threads to end now, without the guest's cooperation. Any thread; idempotent. */
 void vm_stop(struct vm *vm);
-/* Wait until the VM ended, at most timeout_ms (-1: for ever). SM_ETIMEDOUT if it still runs; else 0 and
- * *end, with err filled as well when *end is VM_END_FAILED. */
+/* Wait until the VM ended, at most timeout_ms (-1: for ever). SM_ETIMEDOUT if it still runs; else 0
+ * and *end, with err filled as well when *end is VM_END_FAILED. */
 int vm_wait(struct vm *vm, int timeout_ms, enum vm_end *end, struct sm_error *err);
 /* An eventfd that becomes readable when the VM has ended; borrowed. */
 int vm_end_fd(const struct vm *vm);
 
 /*
- * Wait until the agent said that it is ready (SM_ETIMEDOUT, or SM_EGUEST when the VM ended first, with
- * the reason). Then connect to a vsock port of the guest: *fd is a connected stream socket, owned by
- * the caller. Any thread.
+ * Wait until the agent said that it is ready (SM_ETIMEDOUT, or SM_EGUEST when the VM ended first,
+ * with the reason). Then connect to a vsock port of the guest: *fd is a connected stream socket,
+ * owned by the caller. Any thread.
  */
 int vm_wait_agent(struct vm *vm, int timeout_ms, struct sm_error *err);
 int vm_connect(struct vm *vm, uint32_t port, int *fd, struct sm_error *err);
