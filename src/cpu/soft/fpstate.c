@@ -1,0 +1,427 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * FP control and state instructions, and the exchange of guest and host FP state. Images go through
+ * local copies: the host's code and data addresses that x87 records must not be seen in guest
+ * memory even for a moment, and a guest must not change an image between check and use. Source: SDM
+ * vol. 1, 8.1.8-8.1.10 and 10.5; vol. 2, FXSAVE.
+ */
+#include "cpu/soft/fpstate.h"
+
+#include "cpu/soft/native.h"
+
+#include "cpu/soft/lift_mem.h"
+
+/* FXSAVE image, 64-bit form. */
+#define FX_FCW 0
+#define FX_FSW 2
+#define FX_FTW 4
+#define FX_FOP 6 /* FOP, FIP, FDP: 18 bytes */
+#define FX_MXCSR 24
+#define FX_MXCSR_MASK 28
+#define FX_USED 416 /* the processor leaves the rest alone */
+#define FX_SIZE 512
+
+struct fx_image {
+    union {
+        uint8_t b[FX_SIZE];
+        uint16_t w[FX_SIZE / 2];
+        uint32_t d[FX_SIZE / 4];
+        uint64_t q[FX_SIZE / 8];
+    };
+} __attribute__((aligned(16), may_alias));
+
+/* The host's side of the exchange, in soft_cpu.host_fx. XMM registers need no keeping, calls
+ * clobber them; the x87 stack is empty at calls. */
+struct host_fp {
+    uint32_t mxcsr;
+    uint16_t fcw;
+    bool avx; /* vzeroupper exists */
+} __attribute__((may_alias));
+
+static inline struct host_fp *cpu_host(struct soft_cpu *cpu)
+{
+    return (struct host_fp *)cpu->host_fx;
+}
+
+#define FP_ENV_MAX 28
+#define FP_SAVE_MAX 108
+
+static inline struct fx_image *cpu_fx(struct soft_cpu *cpu)
+{
+    return (struct fx_image *)cpu->fx;
+}
+
+static void scrub_fx(struct fx_image *fx, uint32_t mxcsr)
+{
+    fx->w[FX_FOP / 2] = 0;
+    fx->q[1] = 0;
+    fx->q[2] = 0;
+    fx->d[FX_MXCSR / 4] = mxcsr;
+    fx->d[FX_MXCSR_MASK / 4] = MXCSR_VALID;
+}
+
+/* ---- MXCSR
+ * ---------------------------------------------------------------------------------------- */
+
+static bool all_masked(uint32_t mxcsr)
+{
+    return (mxcsr & MXCSR_MASKS) == MXCSR_MASKS;
+}
+
+uint32_t fpstate_mxcsr(const struct soft_cpu *cpu)
+{
+    uint32_t host = host_mxcsr();
+    return all_masked(cpu->mxcsr) ? host : cpu->mxcsr | (host & MXCSR_FLAGS);
+}
+
+void fpstate_set_mxcsr(struct soft_cpu *cpu, uint32_t mxcsr)
+{
+    cpu->mxcsr = mxcsr;
+    if (!all_masked(mxcsr)) {
+        /* Flush-to-zero has no effect while underflow is unmasked; see trap_flags() for its use. */
+        bool underflow = (mxcsr & 0x800u) == 0;
+        mxcsr = (mxcsr & ~MXCSR_FLAGS) | MXCSR_MASKS | (underflow ? MXCSR_FTZ : 0);
+    }
+    host_set_mxcsr(mxcsr);
+}
+
+/* ---- exchange with the host
+ * ------------------------------------------------------------------------ */
+
+static bool host_has_avx(void)
+{
+    uint32_t a = 1, b, c = 0, d;
+    __asm__("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+    if ((c & (1u << 27)) == 0 || (c & (1u << 28)) == 0) { /* OSXSAVE, AVX */
+        return false;
+    }
+    __asm__("xgetbv" : "=a"(a), "=d"(d) : "c"(0));
+    return (a & 6u) == 6u;
+}
+
+void soft_fp_init(struct soft_cpu *cpu)
+{
+    struct fx_image *fx = cpu_fx(cpu);
+    for (unsigned i = 0; i < FX_SIZE / 8; i++) {
+        fx->q[i] = 0;
+    }
+    fx->w[FX_FCW / 2] = 0x37f;
+    scrub_fx(fx, 0x1f80);
+    cpu->mxcsr = 0x1f80;
+    cpu->fp_in_host = false;
+    cpu_host(cpu)->avx = host_has_avx();
+}
+
+void soft_fp_enter(struct soft_cpu *cpu)
+{
+    struct fx_image *fx = cpu_fx(cpu);
+    cpu_host(cpu)->mxcsr = host_mxcsr();
+    cpu_host(cpu)->fcw = host_fcw();
+    if (cpu_host(cpu)->avx) {
+        __asm__ volatile("vzeroupper"); /* dirty upper halves slow SSE code down */
+    }
+    scrub_fx(fx, fx->d[FX_MXCSR / 4] & MXCSR_VALID);
+    __asm__ volatile("fxrstor %0" : : "m"(*fx));
+    fpstate_set_mxcsr(cpu, fx->d[FX_MXCSR / 4]);
+    cpu->fp_in_host = true;
+}
+
+void soft_fp_leave(struct soft_cpu *cpu)
+{
+    struct fx_image *fx = cpu_fx(cpu);
+    uint32_t mxcsr = fpstate_mxcsr(cpu);
+    __asm__ volatile("fxsave %0" : "=m"(*fx));
+    scrub_fx(fx, mxcsr);
+    __asm__ volatile("fninit\n\tfldcw %0" : : "m"(cpu_host(cpu)->fcw));
+    host_set_mxcsr(cpu_host(cpu)->mxcsr);
+    cpu->fp_in_host = false;
+}
+
+uint32_t soft_fp_mode_bits(const struct soft_cpu *cpu)
+{
+    const struct fx_image *fx = (const struct fx_image *)cpu->fx;
+    uint32_t mxcsr = cpu->fp_in_host ? fpstate_mxcsr(cpu) : fx->d[FX_MXCSR / 4];
+    uint16_t fcw = cpu->fp_in_host ? host_fcw() : fx->w[FX_FCW / 2];
+    uint16_t fsw = cpu->fp_in_host ? host_fsw() : fx->w[FX_FSW / 2];
+    uint32_t mode = 0;
+    if ((cpu->cr0 & (CR0_TS | CR0_EM)) != 0 || (cpu->cr4 & CR4_OSFXSR) == 0) {
+        mode |= MODE_FP_OFF;
+    }
+    if (!all_masked(mxcsr)) {
+        mode |= MODE_SSE_TRAP;
+    }
+    if ((fcw & FCW_MASKS) != FCW_MASKS || (fsw & FSW_ES) != 0) {
+        mode |= MODE_X87_TRAP;
+    }
+    return mode;
+}
+
+/* ---- instructions
+ * ----------------------------------------------------------------------------------- */
+
+#define FPS_ADDR32 1u /* op.dst: operand has a 67 prefix */
+#define FPS_16BIT 2u  /* op.dst: 16-bit form of FLDENV and its family */
+
+static uint64_t fp_ea(const struct soft_cpu *cpu, const struct op *o)
+{
+    return (o->dst & FPS_ADDR32) != 0 ? op_ea32(cpu, o) : op_ea(cpu, o);
+}
+
+/* Copies between guest memory and local images: 2-byte units, every image is a whole number of
+ * them. */
+static void copy16(void *to, const void *from, unsigned len)
+{
+    volatile uint16_t *t = to;
+    const volatile uint16_t *f = from;
+    for (unsigned i = 0; i < len / 2; i++) {
+        t[i] = f[i];
+    }
+}
+
+static void copy64(void *to, const void *from, unsigned len)
+{
+    uint64_t *t = to;
+    const uint64_t *f = from;
+    for (unsigned i = 0; i < len / 8; i++) {
+        __atomic_store_n(&t[i], __atomic_load_n(&f[i], __ATOMIC_RELAXED), __ATOMIC_RELAXED);
+    }
+}
+
+static void load_image(struct soft_cpu *cpu, const struct op *o, void *to, unsigned len)
+{
+    copy16(to, op_ptr(cpu, o, fp_ea(cpu, o), len, ACC_READ), len);
+}
+
+/* FP control changed: the next block may need another mode. */
+static const struct op *leave_block(struct soft_cpu *cpu, const struct op *o)
+{
+    cpu->rip = op_rip(cpu, o) + o->len;
+    soft_update_mode(cpu);
+    return NULL;
+}
+
+static uint64_t fx_address(struct soft_cpu *cpu, const struct op *o)
+{
+    uint64_t va = fp_ea(cpu, o);
+    if ((va & 15) != 0) {
+        cpu->insn_rip = op_rip(cpu, o);
+        soft_raise_code(cpu, V_GP, 0);
+    }
+    return va;
+}
+
+OP(op_fxsave)
+{
+    uint64_t va = fx_address(cpu, o);
+    void *p = op_ptr(cpu, o, va, FX_SIZE, ACC_WRITE);
+    struct fx_image fx;
+    __asm__ volatile("fxsave %0" : "=m"(fx));
+    scrub_fx(&fx, fpstate_mxcsr(cpu));
+    copy64(p, &fx, FX_USED);
+    soft_ptr_done(cpu, o, va, FX_SIZE, p);
+    NEXT;
+}
+
+OP(op_fxrstor)
+{
+    uint64_t va = fx_address(cpu, o);
+    struct fx_image fx;
+    copy64(&fx, op_ptr(cpu, o, va, FX_SIZE, ACC_READ), FX_SIZE);
+    uint32_t mxcsr = fx.d[FX_MXCSR / 4];
+    if ((mxcsr & ~MXCSR_VALID) != 0) {
+        cpu->insn_rip = op_rip(cpu, o);
+        soft_raise_code(cpu, V_GP, 0);
+    }
+    scrub_fx(&fx, mxcsr);
+    __asm__ volatile("fxrstor %0" : : "m"(fx));
+    fpstate_set_mxcsr(cpu, mxcsr);
+    return leave_block(cpu, o);
+}
+
+OP(op_ldmxcsr)
+{
+    uint32_t mxcsr = load32(cpu, o, fp_ea(cpu, o));
+    if ((mxcsr & ~MXCSR_VALID) != 0) {
+        cpu->insn_rip = op_rip(cpu, o);
+        soft_raise_code(cpu, V_GP, 0);
+    }
+    fpstate_set_mxcsr(cpu, mxcsr);
+    return leave_block(cpu, o);
+}
+
+OP(op_stmxcsr)
+{
+    store32(cpu, o, fp_ea(cpu, o), fpstate_mxcsr(cpu));
+    NEXT;
+}
+
+OP(op_emms)
+{
+    __asm__ volatile("emms");
+    NEXT;
+}
+
+OP(op_fwait) /* the check for exceptions is native_checked's */
+{
+    NEXT;
+}
+
+OP(op_fldcw)
+{
+    uint16_t fcw = load16(cpu, o, fp_ea(cpu, o));
+    __asm__ volatile("fldcw %0" : : "m"(fcw));
+    return leave_block(cpu, o);
+}
+
+OP(op_fnstcw)
+{
+    store16(cpu, o, fp_ea(cpu, o), host_fcw());
+    NEXT;
+}
+
+OP(op_fnstsw_mem)
+{
+    store16(cpu, o, fp_ea(cpu, o), host_fsw());
+    NEXT;
+}
+
+OP(op_fnstsw_ax)
+{
+    cpu->gpr[R_AX] = (cpu->gpr[R_AX] & ~(uint64_t)0xffff) | host_fsw();
+    NEXT;
+}
+
+OP(op_fninit)
+{
+    __asm__ volatile("fninit");
+    return leave_block(cpu, o);
+}
+
+OP(op_fnclex)
+{
+    __asm__ volatile("fnclex");
+    return leave_block(cpu, o);
+}
+
+/* Instruction, data pointer and opcode out of an environment image. */
+static void scrub_env(void *image, bool small)
+{
+    uint16_t *w = image;
+    for (unsigned i = small ? 3 : 6; i < (small ? 7u : 13u); i++) {
+        w[i] = 0;
+    }
+}
+
+static unsigned env_size(const struct op *o)
+{
+    return (o->dst & FPS_16BIT) != 0 ? 14 : 28;
+}
+
+OP(op_fldenv)
+{
+    uint16_t image[FP_ENV_MAX / 2];
+    load_image(cpu, o, image, env_size(o));
+    scrub_env(image, env_size(o) == 14);
+    if (env_size(o) == 14) {
+        __asm__ volatile("data16 fldenv %0" : : "m"(image));
+    } else {
+        __asm__ volatile("fldenv %0" : : "m"(image));
+    }
+    return leave_block(cpu, o);
+}
+
+OP(op_frstor)
+{
+    uint16_t image[FP_SAVE_MAX / 2];
+    load_image(cpu, o, image, env_size(o) + 80);
+    scrub_env(image, env_size(o) == 14);
+    if (env_size(o) == 14) {
+        __asm__ volatile("data16 frstor %0" : : "m"(image));
+    } else {
+        __asm__ volatile("frstor %0" : : "m"(image));
+    }
+    return leave_block(cpu, o);
+}
+
+OP(op_fnstenv)
+{
+    uint16_t image[FP_ENV_MAX / 2];
+    unsigned len = env_size(o);
+    uint64_t va = fp_ea(cpu, o);
+    void *p = op_ptr(cpu, o, va, len, ACC_WRITE);
+    if (len == 14) {
+        __asm__ volatile("data16 fnstenv %0" : "=m"(image));
+    } else {
+        __asm__ volatile("fnstenv %0" : "=m"(image));
+    }
+    scrub_env(image, len == 14);
+    copy16(p, image, len);
+    soft_ptr_done(cpu, o, va, len, p);
+    return leave_block(cpu, o); /* FNSTENV masks all exceptions */
+}
+
+OP(op_fnsave)
+{
+    uint16_t image[FP_SAVE_MAX / 2];
+    unsigned len = env_size(o) + 80;
+    uint64_t va = fp_ea(cpu, o);
+    void *p = op_ptr(cpu, o, va, len, ACC_WRITE);
+    if (env_size(o) == 14) {
+        __asm__ volatile("data16 fnsave %0" : "=m"(image));
+    } else {
+        __asm__ volatile("fnsave %0" : "=m"(image));
+    }
+    scrub_env(image, env_size(o) == 14);
+    copy16(p, image, len);
+    soft_ptr_done(cpu, o, va, len, p);
+    return leave_block(cpu, o);
+}
+
+static bool has_66(const struct insn *insn)
+{
+    for (unsigned i = 0; i < insn->opcode_off; i++) {
+        if (insn->bytes[i] == 0x66) {
+            return (insn->rex & 8) == 0;
+        }
+    }
+    return false;
+}
+
+op_handler fpstate_handler(const struct insn *insn, struct op *op)
+{
+    op->dst = (uint8_t)((lift_addr32(insn) ? FPS_ADDR32 : 0) | (has_66(insn) ? FPS_16BIT : 0));
+    switch (insn->desc->id) {
+    case I_FXSAVE:
+        return op_fxsave;
+    case I_FXRSTOR:
+        return op_fxrstor;
+    case I_LDMXCSR:
+        return op_ldmxcsr;
+    case I_STMXCSR:
+        return op_stmxcsr;
+    case I_EMMS:
+        return op_emms;
+    case I_FWAIT:
+        return op_fwait;
+    case I_FLDCW:
+        return op_fldcw;
+    case I_FNSTCW:
+        return op_fnstcw;
+    case I_FNSTSW_MEM:
+        return op_fnstsw_mem;
+    case I_FNSTSW_AX:
+        return op_fnstsw_ax;
+    case I_FLDENV:
+        return op_fldenv;
+    case I_FNSTENV:
+        return op_fnstenv;
+    case I_FRSTOR:
+        return op_frstor;
+    case I_FNSAVE:
+        return op_fnsave;
+    case I_FNINIT:
+        return op_fninit;
+    default:
+        return op_fnclex;
+    }
+}

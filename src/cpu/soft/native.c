@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cpu/soft/native.h"
+
+#include "cpu/soft/fpstate.h"
+#include "cpu/soft/lift_mem.h"
+#include "cpu/soft/stub.h"
+
+/* A stub under construction. Longest: FCOMI with prologue and epilogue, under 48 bytes. */
+struct emit {
+    uint8_t b[64];
+    unsigned n;
+};
+
+static void put(struct emit *e, uint8_t byte)
+{
+    e->b[e->n++] = byte;
+}
+
+static void put32(struct emit *e, uint32_t v)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        put(e, (uint8_t)(v >> (8 * i)));
+    }
+}
+
+#define RM_RCX 1
+#define RM_RDX 2
+#define RM_RDI 7
+
+static bool has_operand(const struct insn *insn, unsigned kind)
+{
+    return insn->desc->op[0] == kind || insn->desc->op[1] == kind || insn->desc->op[2] == kind;
+}
+
+/* The one mandatory prefix (F2 and F3 win over 66), or 66 as operand size, or 0. A prefix without
+ * meaning is dropped: it must not reach a host that gives it one. */
+static uint8_t kept_prefix(const struct insn *insn)
+{
+    uint8_t rep = 0;
+    bool size16 = false;
+    for (unsigned i = 0; i < insn->opcode_off; i++) {
+        uint8_t b = insn->bytes[i];
+        if (b == 0xf2 || b == 0xf3) {
+            rep = b;
+        }
+        size16 |= b == 0x66;
+    }
+    if (rep != 0 && insn->rep == REP_NONE) {
+        return rep;
+    }
+    return size16 && (insn->desc->attr & IA_NO66) == 0 && insn->desc->id != I_X87 ? 0x66 : 0;
+}
+
+/* The instruction with its operands moved to where the stub finds them. mem_rm: base register of a
+ * memory operand. */
+static void put_insn(struct emit *e, const struct insn *insn, unsigned mem_rm)
+{
+    uint32_t attr = insn->desc->attr;
+    uint8_t modrm = insn->modrm_off != 0 ? insn->bytes[insn->modrm_off] : 0;
+    uint8_t mod = modrm >> 6, reg = (modrm >> 3) & 7, rm = modrm & 7;
+    uint8_t rex = insn->rex & 0x0d; /* W R B; the index is gone */
+    bool gpr_slot = !insn->is_mem && (attr & IA_GRM_SRC) != 0;
+    if (insn->desc->id == I_X87) {
+        rex = 0;
+    }
+    if ((attr & IA_GREG_DST) != 0) {
+        reg = 0;
+        rex &= ~4;
+    }
+    if (insn->is_mem) {
+        mod = 0;
+        rm = (uint8_t)mem_rm;
+        rex &= ~1;
+    } else if (gpr_slot) {
+        mod = 1;
+        rm = RM_RDI;
+        rex &= ~1;
+    } else if ((attr & IA_GRM_DST) != 0) {
+        rm = 0;
+        rex &= ~1;
+    }
+    uint8_t prefix = kept_prefix(insn);
+    if (prefix != 0) {
+        put(e, prefix);
+    }
+    if (rex != 0) {
+        put(e, 0x40 | rex);
+    }
+    unsigned opcode_end = insn->has_modrm ? insn->modrm_off : insn->len - insn->imm_size;
+    for (unsigned i = insn->opcode_off; i < opcode_end; i++) {
+        put(e, insn->bytes[i]);
+    }
+    if (insn->has_modrm) {
+        put(e, (uint8_t)(mod << 6 | reg << 3 | rm));
+    }
+    if (gpr_slot) {
+        put(e, (uint8_t)(insn->rm * 8)); /* disp8 of cpu->gpr[rm] */
+    }
+    for (unsigned i = 0; i < insn->imm_size; i++) {
+        put(e, insn->bytes[insn->imm_off + i]);
+    }
+}
+_Static_assert(offsetof(struct soft_cpu, gpr) == 0, "stubs reach gpr[] by an 8-bit displacement");
+_Static_assert(sizeof(((struct soft_cpu *)0)->flags) == 2, "stubs store AX there");
+
+static void put_flags_in(struct emit *e)
+{
+    put(e, 0x0f); /* movzx eax, word [rdi + flags] */
+    put(e, 0xb7);
+    put(e, 0x87);
+    put32(e, offsetof(struct soft_cpu, flags));
+    put(e, 0x04); /* add al, 127: OF */
+    put(e, 0x7f);
+    put(e, 0x9e); /* sahf */
+}
+
+static void put_flags_out(struct emit *e)
+{
+    put(e, 0x9f); /* lahf */
+    put(e, 0x0f); /* seto al */
+    put(e, 0x90);
+    put(e, 0xc0);
+    put(e, 0x66); /* mov [rdi + flags], ax */
+    put(e, 0x89);
+    put(e, 0x87);
+    put32(e, offsetof(struct soft_cpu, flags));
+}
+
+/* mov [rdi + 8 * gpr], reg or mov reg, [rdi + 8 * gpr] */
+static void put_gpr(struct emit *e, uint8_t opcode, uint8_t reg, uint8_t gpr)
+{
+    put(e, 0x48);
+    put(e, opcode);
+    put(e, 0x47 | reg << 3);
+    put(e, (uint8_t)(gpr * 8));
+}
+
+static void put_dispatch(struct emit *e)
+{
+#ifdef SOFT_TAILCALL
+    put(e, 0x48); /* add rsi, sizeof(struct op) */
+    put(e, 0x83);
+    put(e, 0xc6);
+    put(e, sizeof(struct op));
+    put(e, 0xff); /* jmp [rsi] */
+    put(e, 0x26);
+#else
+    put(e, 0x48); /* lea rax, [rsi + sizeof(struct op)] */
+    put(e, 0x8d);
+    put(e, 0x46);
+    put(e, sizeof(struct op));
+    put(e, 0xc3); /* ret */
+#endif
+}
+_Static_assert(offsetof(struct op, handler) == 0, "stubs jump through [op]");
+
+#define OP_STORE_R64 0x89
+#define OP_LOAD_R64 0x8b
+
+static void build_stub(struct emit *e, const struct insn *insn, const struct op *op)
+{
+    uint32_t attr = insn->desc->attr;
+    unsigned mem_rm = RM_RDX;
+    if ((attr & IA_RAXRDX_IN) != 0) {
+        put(e, 0x48); /* mov rcx, rdx */
+        put(e, 0x89);
+        put(e, 0xd1);
+        mem_rm = RM_RCX;
+        put_gpr(e, OP_LOAD_R64, R_AX, R_AX);
+        put_gpr(e, OP_LOAD_R64, R_DX, R_DX);
+    }
+    /* FCOMI leaves the flags alone when it raises an unmasked exception. */
+    if ((attr & IA_FLAGSRC) != 0 || ((attr & IA_EFLAGS) != 0 && insn->desc->id == I_X87)) {
+        put_flags_in(e);
+    }
+    put_insn(e, insn, mem_rm);
+    if ((attr & IA_EFLAGS) != 0) {
+        put_flags_out(e);
+    }
+    if ((attr & IA_RCX_OUT) != 0) {
+        put_gpr(e, OP_STORE_R64, R_CX, R_CX);
+    } else if (op->dst != SOFT_ZERO_REG) {
+        put_gpr(e, OP_STORE_R64, R_AX, op->dst);
+    }
+    put_dispatch(e);
+}
+
+/* MASKMOV: data (ModRM.reg) to bounce[0], mask (ModRM.rm) to bounce[16]. */
+static void build_maskmov_stub(struct emit *e, const struct insn *insn, bool xmm)
+{
+    const uint8_t regs[2] = {insn->reg, insn->rm};
+    for (unsigned i = 0; i < 2; i++) {
+        if (xmm) {
+            put(e, 0xf3); /* movdqu [rdi + disp], xmm */
+            if ((regs[i] & 8) != 0) {
+                put(e, 0x44);
+            }
+        }
+        put(e, 0x0f); /* movq [rdi + disp], mm */
+        put(e, 0x7f);
+        put(e, (uint8_t)(0x87 | (regs[i] & 7) << 3));
+        put32(e, (uint32_t)(offsetof(struct soft_cpu, bounce) + 16 * i));
+    }
+    put_dispatch(e);
+}
+
+static int lift_stub(struct soft_cpu *cpu, const struct insn *insn, struct op *op)
+{
+    struct emit e;
+    e.n = 0;
+    uint32_t attr = insn->desc->attr;
+    bool maskmov = insn->desc->id == I_MASKMOV;
+    bool xmm = has_operand(insn, O_U) || has_operand(insn, O_V);
+    if ((attr & IA_GREG_DST) != 0) {
+        op->dst = insn->reg;
+    } else if ((attr & IA_GRM_DST) != 0 && !insn->is_mem) {
+        op->dst = insn->rm;
+    } else if ((attr & IA_RCX_OUT) != 0) {
+        op->dst = R_CX;
+    }
+    if (maskmov) {
+        build_maskmov_stub(&e, insn, xmm);
+    } else {
+        build_stub(&e, insn, op);
+    }
+    const void *stub = stub_add(soft_stubs(cpu), e.b, e.n);
+    if (stub == NULL) {
+        return -1;
+    }
+    op->imm = (uint64_t)(uintptr_t)stub;
+    if (maskmov) {
+        op->handler = native_maskmov_handler(xmm ? 16 : 8, insn->addr32);
+    } else if (insn->is_mem) {
+        op->src = (uint8_t)insn->mem_size;
+        op->handler = native_mem_handler(op, insn->mem_size, (attr & IA_ALIGN) != 0,
+                                         (attr & IA_STORE) != 0, lift_addr32(insn));
+    } else {
+        op->handler = (op_handler)(uintptr_t)stub;
+    }
+    return 0;
+}
+
+/* The NC_* of an instruction, whatever the mode. */
+static uint32_t lift_checks(const struct insn *insn)
+{
+    bool mmx_reg = has_operand(insn, O_P) || has_operand(insn, O_N) ||
+                   (has_operand(insn, O_Q) && !insn->is_mem);
+    switch (insn->desc->id) {
+    case I_FXSAVE:
+    case I_FXRSTOR:
+        return NC_FXSR;
+    case I_LDMXCSR:
+    case I_STMXCSR:
+        return NC_SSE;
+    case I_FWAIT:
+        return NC_WAIT | NC_ES;
+    case I_EMMS:
+    case I_MMX:
+        return NC_MMX | NC_ES;
+    case I_SSE:
+        return NC_SSE | (mmx_reg ? NC_ES : 0) | (insn->desc->attr & IA_FP_ARITH ? NC_XM : 0);
+    case I_MASKMOV:
+        return mmx_reg ? NC_MMX | NC_ES : NC_SSE;
+    case I_FLDCW:
+    case I_FLDENV:
+    case I_FRSTOR:
+        return NC_X87 | NC_ES;
+    case I_FNSTCW:
+    case I_FNSTSW_MEM:
+    case I_FNSTSW_AX:
+    case I_FNSTENV:
+    case I_FNSAVE:
+    case I_FNINIT:
+    case I_FNCLEX:
+        return NC_X87;
+    default:
+        return NC_X87 | (insn->desc->attr & IA_X87_NOWAIT ? 0 : NC_ES);
+    }
+}
+
+/* Does the current mode make any of these checks matter? */
+static bool checks_needed(uint32_t mode, uint32_t checks)
+{
+    return (mode & MODE_FP_OFF) != 0 || ((mode & MODE_X87_TRAP) != 0 && (checks & NC_ES) != 0) ||
+           ((mode & MODE_SSE_TRAP) != 0 && (checks & NC_XM) != 0);
+}
+
+int native_lift(struct soft_cpu *cpu, const struct insn *insn, uint64_t next_rip, struct op *op)
+{
+    op->base = SOFT_ZERO_REG;
+    op->index = SOFT_ZERO_REG;
+    op->scale_seg = LIFT_NO_SEG << 4;
+    op->disp = 0;
+    op->imm = 0;
+    op->dst = SOFT_ZERO_REG;
+    op->src = 0;
+    if (insn->is_mem) {
+        lift_mem(insn, next_rip, op);
+    } else if (insn->desc->id == I_MASKMOV) {
+        op->base = R_DI;
+        if (insn->seg != INSN_NO_SEG) {
+            op->scale_seg = (uint8_t)(insn->seg << 4);
+        }
+    }
+    if (insn->desc->id <= I_FNCLEX) {
+        op->handler = fpstate_handler(insn, op);
+    } else if (lift_stub(cpu, insn, op) != 0) {
+        return -1;
+    }
+    uint32_t checks = lift_checks(insn);
+    if (checks_needed(cpu->mode, checks)) {
+        struct native_wrap w = {.inner = op->handler, .imm = op->imm, .checks = checks};
+        const void *at = stub_add(soft_stubs(cpu), &w, sizeof(w));
+        if (at == NULL) {
+            return -1;
+        }
+        op->handler = native_checked_handler();
+        op->imm = (uint64_t)(uintptr_t)at;
+    }
+    return 0;
+}

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cpu/soft/native.h"
+
+#include "cpu/soft/lift_mem.h"
+
+#define STUB(o) ((native_stub)(uintptr_t)(o)->imm)
+
+OP(op_native_stop)
+{
+    return o;
+}
+
+const struct op *native_run(struct soft_cpu *cpu, struct op out[2], void *mem)
+{
+    /* A store may drop the running block: the slow path then replaces the handler of the operation
+     * after the running one, which is ours here. */
+    out[1].handler = op_native_stop;
+    out[1].off = (uint16_t)(out[0].off + out[0].len);
+    out[1].len = 0;
+    const struct op *next = ((native_stub)(uintptr_t)out[0].handler)(cpu, &out[0], mem);
+    if (next == &out[1] && out[1].handler != op_native_stop) {
+        return out[1].handler(cpu, next);
+    }
+    return next;
+}
+
+/* Effective address of an operand without index and segment override. */
+static inline uint64_t ea_base(const struct soft_cpu *cpu, const struct op *o)
+{
+    return cpu->gpr[o->base] + o->disp;
+}
+
+_Noreturn static __attribute__((noinline, cold)) void misaligned(struct soft_cpu *cpu,
+                                                                 const struct op *o)
+{
+    cpu->insn_rip = op_rip(cpu, o);
+    soft_raise_code(cpu, V_GP, 0);
+}
+
+/* A store that misses the TLB: into whatever soft_ptr_slow offers, then on its way. */
+static __attribute__((noinline)) const struct op *
+store_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va, unsigned size)
+{
+    void *p = soft_ptr_slow(cpu, o, va, size, ACC_WRITE);
+    struct op run[2];
+    run[0] = *o;
+    run[0].handler = (op_handler)(uintptr_t)o->imm;
+    native_run(cpu, run, p);
+    soft_ptr_done(cpu, o, va, size, p);
+    NEXT;
+}
+
+/* A load that misses the TLB. Apart, so that the fast path needs no stack frame. */
+static __attribute__((noinline)) const struct op *
+load_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va, unsigned size)
+{
+    return STUB(o)(cpu, o, soft_ptr_slow(cpu, o, va, size, ACC_READ));
+}
+
+static inline const struct op *do_load(struct soft_cpu *cpu, const struct op *o, uint64_t va,
+                                       unsigned size, bool align)
+{
+    if (align && unlikely((va & 15) != 0)) {
+        misaligned(cpu, o);
+    }
+    void *p = tlb_probe(cpu->tlb_read, va, size);
+    if (likely(p != NULL)) {
+        return STUB(o)(cpu, o, p);
+    }
+    return load_slow(cpu, o, va, size);
+}
+
+static inline const struct op *do_store(struct soft_cpu *cpu, const struct op *o, uint64_t va,
+                                        unsigned size, bool align)
+{
+    if (align && unlikely((va & 15) != 0)) {
+        misaligned(cpu, o);
+    }
+    void *p = tlb_probe(cpu->tlb_write, va, size);
+    if (likely(p != NULL)) {
+        return STUB(o)(cpu, o, p);
+    }
+    return store_slow(cpu, o, va, size);
+}
+
+/* For each size: any address form, and the short one (no index, no segment). */
+#define DEFINE_SIZE(name, size, align)                                                             \
+    OP(op_native_load##name)                                                                       \
+    {                                                                                              \
+        return do_load(cpu, o, op_ea(cpu, o), size, align);                                        \
+    }                                                                                              \
+    OP(op_native_load##name##_b)                                                                   \
+    {                                                                                              \
+        return do_load(cpu, o, ea_base(cpu, o), size, align);                                      \
+    }                                                                                              \
+    OP(op_native_store##name)                                                                      \
+    {                                                                                              \
+        return do_store(cpu, o, op_ea(cpu, o), size, align);                                       \
+    }                                                                                              \
+    OP(op_native_store##name##_b)                                                                  \
+    {                                                                                              \
+        return do_store(cpu, o, ea_base(cpu, o), size, align);                                     \
+    }
+DEFINE_SIZE(4, 4, false)
+DEFINE_SIZE(8, 8, false)
+DEFINE_SIZE(16, 16, false)
+DEFINE_SIZE(16a, 16, true)
+DEFINE_SIZE(any, o->src, false) /* x87 and PINSRx/PEXTRx operands of 1, 2 and 10 bytes */
+#undef DEFINE_SIZE
+
+OP(op_native_load_addr32)
+{
+    return do_load(cpu, o, op_ea32(cpu, o), o->src, false);
+}
+
+OP(op_native_load_addr32a)
+{
+    return do_load(cpu, o, op_ea32(cpu, o), o->src, true);
+}
+
+OP(op_native_store_addr32)
+{
+    return do_store(cpu, o, op_ea32(cpu, o), o->src, false);
+}
+
+OP(op_native_store_addr32a)
+{
+    return do_store(cpu, o, op_ea32(cpu, o), o->src, true);
+}
+
+op_handler native_mem_handler(const struct op *op, unsigned size, bool align, bool store,
+                              bool addr32)
+{
+    bool base_only = op->index == SOFT_ZERO_REG && op->scale_seg >> 4 == LIFT_NO_SEG;
+    if (addr32) {
+        if (align) {
+            return store ? op_native_store_addr32a : op_native_load_addr32a;
+        }
+        return store ? op_native_store_addr32 : op_native_load_addr32;
+    }
+#define PICK(name)                                                                                 \
+    (store ? (base_only ? op_native_store##name##_b : op_native_store##name)                       \
+           : (base_only ? op_native_load##name##_b : op_native_load##name))
+    switch (size) {
+    case 4:
+        return PICK(4);
+    case 8:
+        return PICK(8);
+    case 16:
+        return align ? PICK(16a) : PICK(16);
+    default:
+        return PICK(any);
+    }
+#undef PICK
+}
+
+/* Bytes of the mask whose top bit is set, as bits. */
+static unsigned mask_bits(const uint8_t *mask, unsigned size)
+{
+    unsigned bits = 0;
+    for (unsigned i = 0; i < size; i++) {
+        bits |= (unsigned)(mask[i] >> 7) << i;
+    }
+    return bits;
+}
+
+/*
+ * Only the selected bytes are accessed. All faults come before the first write: the lowest selected
+ * byte of each page touched is looked up for writing, lower page first.
+ */
+static const struct op *do_maskmov(struct soft_cpu *cpu, const struct op *o, uint64_t va,
+                                   unsigned size)
+{
+    struct op run[2];
+    run[0] = *o;
+    run[0].handler = (op_handler)(uintptr_t)o->imm;
+    native_run(cpu, run, NULL);
+    uint8_t data[16];
+    for (unsigned i = 0; i < size; i++) {
+        data[i] = cpu->bounce[i]; /* the slow paths below use the buffer */
+    }
+    unsigned bits = mask_bits(cpu->bounce + 16, size);
+    unsigned low = 4096 - (unsigned)(va & 4095); /* bytes in the first page */
+    unsigned first = low >= size ? bits : bits & ((1u << low) - 1);
+    unsigned second = bits & ~first;
+    if (first != 0 && second != 0) {
+        op_ptr(cpu, o, va + (unsigned)__builtin_ctz(first), 1, ACC_WRITE);
+        op_ptr(cpu, o, va + (unsigned)__builtin_ctz(second), 1, ACC_WRITE);
+    }
+    for (; bits != 0; bits &= bits - 1) {
+        unsigned i = (unsigned)__builtin_ctz(bits);
+        store8(cpu, o, va + i, data[i]);
+    }
+    NEXT;
+}
+
+OP(op_maskmovq)
+{
+    return do_maskmov(cpu, o, op_ea(cpu, o), 8);
+}
+
+OP(op_maskmovdqu)
+{
+    return do_maskmov(cpu, o, op_ea(cpu, o), 16);
+}
+
+OP(op_maskmovq32)
+{
+    return do_maskmov(cpu, o, op_ea32(cpu, o), 8);
+}
+
+OP(op_maskmovdqu32)
+{
+    return do_maskmov(cpu, o, op_ea32(cpu, o), 16);
+}
+
+op_handler native_maskmov_handler(unsigned size, bool addr32)
+{
+    if (size == 16) {
+        return addr32 ? op_maskmovdqu32 : op_maskmovdqu;
+    }
+    return addr32 ? op_maskmovq32 : op_maskmovq;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The stub area's parts, shared by stub.c (inside run slices) and stub_map.c (creation, uses libc).
+ */
+#ifndef SM_SOFT_STUB_PRIV_H
+#define SM_SOFT_STUB_PRIV_H
+
+#include "cpu/soft/stub.h"
+
+#define STUB_ALIGN 16
+#define STUB_MAX_LEN 64
+
+/* An index slot; len 0 means empty. */
+struct stub_slot {
+    uint32_t hash;
+    uint32_t off; /* in units of STUB_ALIGN */
+    uint32_t len;
+};
+
+struct stub_area {
+    uint8_t *rw;       /* owned mapping */
+    const uint8_t *rx; /* owned mapping of the same memory */
+    size_t size, used;
+    struct stub_slot *index; /* owned mapping: open addressing, n_slots is a power of two */
+    uint32_t n_slots, n_used;
+};
+
+#endif
