@@ -45,7 +45,7 @@ enum insn_id {
     I_MOV_CR, I_MOV_DR, I_CLTS, I_LMSW, I_SMSW,
     I_LGDT, I_SGDT, I_LIDT, I_SIDT, I_LLDT, I_SLDT, I_LTR, I_STR, I_LAR, I_LSL, I_VERR, I_VERW,
     I_INVLPG, I_INVD, I_WBINVD, I_RETF, I_JMP_FAR, I_CALL_FAR,
-    I_PUSH_SREG, I_POP_SREG, /* FS, GS */
+    I_PUSH_SREG, I_POP_SREG, /* insn.reg: 4 FS, 5 GS */
     I_LSS, I_LFS, I_LGS,
     I_VMCALL, /* VMCALL and VMMCALL: #UD for now, KVM has no hypercalls in our model */
     /* FPU state */
