@@ -23,6 +23,7 @@
 
 enum { R_AX, R_CX, R_DX, R_BX, R_SP, R_BP, R_SI, R_DI, R_8, R_9, R_10, R_11 };
 #define SOFT_ZERO_REG 16 /* gpr[16] is always 0: "no base", "no index" */
+#define SOFT_EA_REG 17   /* gpr[17]: an address computed by the operation before (67 prefix) */
 
 /* EFLAGS outside the arithmetic flags. */
 #define FL_TF 0x100u
@@ -86,6 +87,27 @@ struct soft_tlb_entry {
 /* Tag of an empty slot: a page that lives in the neighbouring slot, so no address at all can hit it. */
 #define SOFT_TLB_EMPTY(slot) ((uint64_t)((slot) ^ 1u) << 12)
 
+/* Physical addresses have this many bits; more in a page-table entry is a reserved-bit fault. */
+#define SOFT_PHYS_BITS 40
+
+#define SOFT_FILL_MAX 8192 /* filled TLB slots remembered before a flush clears everything */
+#define SOFT_ITLB_SIZE 256
+#define SOFT_JUMP_BITS 12
+
+struct soft_itlb_entry {
+    uint64_t page; /* VA >> 12, plus 1 << 63 for user mode */
+    gpa_t phys;
+    uint32_t gen;
+    bool global;
+};
+
+struct soft_jump_entry {
+    uint64_t rip;
+    struct block *block;
+    uint32_t gen;
+    uint32_t global;
+};
+
 enum soft_access { ACC_READ, ACC_WRITE, ACC_FETCH };
 
 struct op;
@@ -93,7 +115,7 @@ struct block;
 struct soft_lapic; /* lapic.h */
 
 struct soft_cpu {
-    uint64_t gpr[17];
+    uint64_t gpr[18];
     /* Arithmetic flags as LAHF and SETO give them: AL = OF (0 or 1), AH = SF ZF - AF - PF 1 CF. */
     uint16_t flags;
     uint8_t cpl;
@@ -108,7 +130,14 @@ struct soft_cpu {
     struct soft_tlb_entry *tlb_read;  /* the pair for the current CPL, inside tlb[] */
     struct soft_tlb_entry *tlb_write;
     uint64_t seg_base[8];     /* by enum seg_index; [7] is 0 ("no segment"); only FS, GS non-zero */
-    uint64_t code_gen;        /* valid generation of cross-page block links and jump cache entries */
+    /* Generation of cross-page block links and jump cache entries: [0] to pages of one address space,
+     * [1] to global pages. Links of another generation are looked up again. */
+    uint32_t gen[2];
+    const struct op *link_from; /* borrowed: the branch to patch once its target is found, or NULL */
+    uint64_t link_epoch;        /* cache epoch that link_from belongs to */
+    const struct op *running_op; /* borrowed: the last one that took a slow path */
+    bool stack_access;          /* the access under way is relative to RSP or RBP: #SS, not #GP */
+    bool irq_check;             /* an interrupt may be waiting for IF or priority */
 
     /* privileged state */
     struct seg_state seg[SEG_COUNT]; /* bases of FS and GS: seg_base[] holds the truth */
@@ -140,8 +169,15 @@ struct soft_cpu {
     uint8_t fx[512] __attribute__((aligned(16)));      /* guest FP state when not in the host */
     uint8_t host_fx[512] __attribute__((aligned(16))); /* the host's, while the guest's is in */
 
-    /* TLBs: [user][read, write]; filled slots are listed for cheap flushes (mmu.c) */
+    /* TLBs: [user][read, write]; filled slots are listed for cheap flushes: [0] of one address space,
+     * [1] global. An entry is array << SOFT_TLB_BITS | slot. */
     struct soft_tlb_entry tlb[2][2][SOFT_TLB_SIZE] __attribute__((aligned(64)));
+    unsigned n_filled[2];
+    uint16_t filled[2][SOFT_FILL_MAX];
+    uint64_t large_bloom;     /* 2 MiB regions (mod 64) that have TLB entries of large pages */
+    uint64_t code_bloom[64];  /* code pages (hashed) that were translated since the last code flush */
+    struct soft_itlb_entry itlb[SOFT_ITLB_SIZE];
+    struct soft_jump_entry jump[1u << SOFT_JUMP_BITS];
 };
 
 /* ---- soft.c: the run loop and the engine ---------------------------------------------------------- */

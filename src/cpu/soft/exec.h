@@ -17,10 +17,15 @@ struct op {
     op_handler handler;
     uint64_t disp; /* displacement; the absolute address when RIP-relative (base = SOFT_ZERO_REG) */
     uint64_t imm;  /* immediate, branch target, or pointer, as the handler says */
-    uint8_t dst;   /* register operands as byte offsets into gpr[] (AH = 1), or as the handler says */
-    uint8_t src;
-    uint8_t base;  /* gpr index, SOFT_ZERO_REG for none */
-    uint8_t index;
+    union {
+        struct {
+            uint8_t dst;  /* register operands as byte offsets into gpr[] (AH = 1), or as the */
+            uint8_t src;  /* handler says */
+            uint8_t base; /* gpr index, SOFT_ZERO_REG for none */
+            uint8_t index;
+        };
+        uint32_t gen; /* links: generation that disp (a struct block *) is valid in */
+    };
     uint8_t scale_seg; /* scale (log2) in bits 0-1, segment (index of seg_base[]) in bits 4-6 */
     uint8_t len;       /* of the guest instruction */
     uint16_t off;      /* of the guest instruction from block->rip */
@@ -45,12 +50,19 @@ struct block {
     gpa_t phys;    /* guest-physical address of it */
     uint32_t mode; /* MODE_* */
     uint16_t n_ops;
+    uint16_t n_bytes; /* of guest code */
     bool dead;        /* dropped from the cache; memory is reused only when the whole cache is */
-    bool crosses;     /* touches a second guest page */
+    bool crosses;     /* its one instruction touches a second guest page, phys2 */
+    gpa_t phys2;
     struct block *hash_next;
     struct block *page_next[2]; /* other blocks that touch this page (first, second) */
     struct op ops[];
 };
+
+static inline struct soft_jump_entry *soft_jump_slot(struct soft_cpu *cpu, uint64_t rip)
+{
+    return &cpu->jump[(rip ^ rip >> SOFT_JUMP_BITS) & ((1u << SOFT_JUMP_BITS) - 1)];
+}
 
 static inline uint64_t op_rip(const struct soft_cpu *cpu, const struct op *o)
 {
@@ -64,15 +76,22 @@ static inline uint64_t op_ea(const struct soft_cpu *cpu, const struct op *o)
            cpu->seg_base[o->scale_seg >> 4];
 }
 
+/* Does an access of size bytes at va hit entry e and stay inside its page? */
+static inline bool tlb_hit(const struct soft_tlb_entry *e, uint64_t va, unsigned size)
+{
+    return likely(va - e->tag <= 4096 - size);
+}
+
+static inline const struct soft_tlb_entry *tlb_slot(const struct soft_tlb_entry *tlb, uint64_t va)
+{
+    return &tlb[(va >> 12) & (SOFT_TLB_SIZE - 1)];
+}
+
 /* Host address for an access that hits the TLB and stays inside one page, else NULL. */
 static inline void *tlb_probe(const struct soft_tlb_entry *tlb, uint64_t va, unsigned size)
 {
-    const struct soft_tlb_entry *e = &tlb[(va >> 12) & (SOFT_TLB_SIZE - 1)];
-    uint64_t off = va - e->tag;
-    if (unlikely(off > 4096 - size)) {
-        return NULL;
-    }
-    return (void *)(e->host + off);
+    const struct soft_tlb_entry *e = tlb_slot(tlb, va);
+    return tlb_hit(e, va, size) ? (void *)(e->host + (va - e->tag)) : NULL;
 }
 
 /* Slow paths (mmu.c): as soft_load/soft_store, after noting o as the faulting instruction. */
@@ -89,23 +108,57 @@ void *soft_ptr_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va, unsig
                     enum soft_access acc);
 void soft_ptr_done(struct soft_cpu *cpu, const struct op *o, uint64_t va, unsigned size, void *ptr);
 
+/*
+ * The calls of the slow paths from a handler go through thunks (thunk.c) that keep every register but
+ * RAX: the handler's hit path then needs no stack frame. The engine is built with -mno-red-zone, as the
+ * compiler does not see these calls.
+ */
+static inline uint64_t call_load_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va,
+                                      unsigned size)
+{
+    __asm__ volatile("call soft_load_thunk"
+                     : "+a"(va)
+                     : "D"(cpu), "S"(o), "c"(size)
+                     : "memory", "cc");
+    return va;
+}
+
+static inline void call_store_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va,
+                                   unsigned size, uint64_t value)
+{
+    __asm__ volatile("call soft_store_thunk"
+                     : "+a"(va)
+                     : "D"(cpu), "S"(o), "c"(size), "d"(value)
+                     : "memory", "cc");
+}
+
+static inline void *call_ptr_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va,
+                                  unsigned size, enum soft_access acc)
+{
+    __asm__ volatile("call soft_ptr_thunk"
+                     : "+a"(va)
+                     : "D"(cpu), "S"(o), "c"(size), "d"((uint64_t)acc)
+                     : "memory", "cc");
+    return (void *)va;
+}
+
 #define SOFT_DEFINE_LOAD(T, bits)                                                                  \
     static inline T load##bits(struct soft_cpu *cpu, const struct op *o, uint64_t va)              \
     {                                                                                              \
-        T *p = tlb_probe(cpu->tlb_read, va, sizeof(T));                                            \
-        if (likely(p != NULL)) {                                                                   \
-            return *(volatile T *)p;                                                               \
+        const struct soft_tlb_entry *e = tlb_slot(cpu->tlb_read, va);                              \
+        if (tlb_hit(e, va, sizeof(T))) {                                                           \
+            return *(volatile T *)(e->host + (va - e->tag));                                       \
         }                                                                                          \
-        return (T)soft_load_slow(cpu, o, va, sizeof(T));                                           \
+        return (T)call_load_slow(cpu, o, va, sizeof(T));                                           \
     }                                                                                              \
     static inline void store##bits(struct soft_cpu *cpu, const struct op *o, uint64_t va, T v)     \
     {                                                                                              \
-        T *p = tlb_probe(cpu->tlb_write, va, sizeof(T));                                           \
-        if (likely(p != NULL)) {                                                                   \
-            *(volatile T *)p = v;                                                                  \
+        const struct soft_tlb_entry *e = tlb_slot(cpu->tlb_write, va);                             \
+        if (tlb_hit(e, va, sizeof(T))) {                                                           \
+            *(volatile T *)(e->host + (va - e->tag)) = v;                                          \
             return;                                                                                \
         }                                                                                          \
-        soft_store_slow(cpu, o, va, sizeof(T), v);                                                 \
+        call_store_slow(cpu, o, va, sizeof(T), v);                                                 \
     }
 SOFT_DEFINE_LOAD(uint8_t, 8)
 SOFT_DEFINE_LOAD(uint16_t, 16)
@@ -116,8 +169,10 @@ SOFT_DEFINE_LOAD(uint64_t, 64)
 static inline void *op_ptr(struct soft_cpu *cpu, const struct op *o, uint64_t va, unsigned size,
                            enum soft_access acc)
 {
-    void *p = tlb_probe(acc == ACC_WRITE ? cpu->tlb_write : cpu->tlb_read, va, size);
-    return likely(p != NULL) ? p : soft_ptr_slow(cpu, o, va, size, acc);
+    const struct soft_tlb_entry *e =
+        tlb_slot(acc == ACC_WRITE ? cpu->tlb_write : cpu->tlb_read, va);
+    return tlb_hit(e, va, size) ? (void *)(e->host + (va - e->tag))
+                                : call_ptr_slow(cpu, o, va, size, acc);
 }
 
 /* True when p came from the slow path and soft_ptr_done() has work to do. */

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The block cache: lifted instructions, keyed by where they lie in guest-physical memory, the address
+ * they run at and the mode they were lifted for. Physical keys let one copy serve every address space,
+ * and let a store through any alias find the code it changes.
+ *
+ * Memory is bump-allocated and only ever freed as a whole: when the arena is full everything goes.
+ * A dropped block stays readable until then, because the vCPU may still be inside it.
+ */
+#include <stdlib.h>
+
+#include "cpu/soft/exec.h"
+#include "cpu/soft/soft.h"
+#include "cpu/soft/stub.h"
+
+int blocks_init(struct engine *e, struct sm_error *err)
+{
+    e->cache.arena = malloc(BLOCK_ARENA_BYTES);
+    e->cache.pages = calloc(e->n_pages, sizeof *e->cache.pages);
+    e->page_flags = calloc(e->n_pages, 1);
+    if (!e->cache.arena || !e->cache.pages || !e->page_flags) {
+        return err_set(err, SM_ENOMEM, "out of memory for the code cache");
+    }
+    return SM_OK;
+}
+
+void blocks_fini(struct engine *e)
+{
+    free(e->cache.arena);
+    free(e->cache.pages);
+    free((void *)e->page_flags);
+}
+
+void *blocks_alloc(struct engine *e, size_t bytes)
+{
+    bytes = (bytes + 15) & ~(size_t)15;
+    if (BLOCK_ARENA_BYTES - e->cache.used < bytes) {
+        return NULL;
+    }
+    void *p = e->cache.arena + e->cache.used;
+    e->cache.used += bytes;
+    return p;
+}
+
+void blocks_reset(struct soft_cpu *cpu)
+{
+    struct engine *e = cpu->engine;
+    struct block_cache *c = &e->cache;
+    for (unsigned i = 0; i < 1u << BLOCK_HASH_BITS; i++) {
+        c->hash[i] = NULL;
+    }
+    for (uint64_t i = 0; i < e->n_pages; i++) {
+        if (e->page_flags[i] & PF_CODE) {
+            atomic_fetch_and(&e->page_flags[i], (uint8_t)~PF_CODE);
+            c->pages[i] = NULL;
+        }
+    }
+    c->used = 0;
+    c->epoch++;
+    c->n_resets++;
+    stub_reset(e->stubs);
+    soft_code_flush(cpu);
+}
+
+static unsigned hash_of(uint64_t rip, gpa_t phys, uint32_t mode)
+{
+    uint64_t h = (phys ^ (rip >> 12 << 40) ^ mode * 0x85ebca6bu) * 0x9e3779b97f4a7c15ull;
+    return (unsigned)(h >> (64 - BLOCK_HASH_BITS));
+}
+
+static gpa_t page_of(const struct block *b, unsigned which)
+{
+    return which == 0 ? b->phys & ~0xfffull : b->phys2;
+}
+
+static void link_page(struct soft_cpu *cpu, struct block *b, unsigned which)
+{
+    uint64_t page = soft_ram_page(cpu->engine, page_of(b, which));
+    if (page == UINT64_MAX) {
+        return;
+    }
+    if (!(cpu->engine->page_flags[page] & PF_CODE)) {
+        soft_mark_code(cpu, page);
+    }
+    b->page_next[which] = cpu->engine->cache.pages[page];
+    cpu->engine->cache.pages[page] = b;
+}
+
+static void insert(struct soft_cpu *cpu, struct block *b)
+{
+    unsigned h = hash_of(b->rip, b->phys, b->mode);
+    b->hash_next = cpu->engine->cache.hash[h];
+    cpu->engine->cache.hash[h] = b;
+    link_page(cpu, b, 0);
+    if (b->crosses) {
+        link_page(cpu, b, 1);
+    }
+}
+
+static struct block *find(struct soft_cpu *cpu, uint64_t rip, gpa_t phys, uint32_t mode)
+{
+    struct block *b = cpu->engine->cache.hash[hash_of(rip, phys, mode)];
+    while (b && !(b->phys == phys && b->rip == rip && b->mode == mode)) {
+        b = b->hash_next;
+    }
+    return b;
+}
+
+struct block *blocks_find(struct soft_cpu *cpu)
+{
+    uint64_t rip = cpu->rip;
+    bool global, global2 = true;
+    cpu->insn_rip = rip;
+    gpa_t phys = soft_fetch_translate(cpu, rip, &global);
+    struct block *b = find(cpu, rip, phys, cpu->mode);
+    if (b && b->crosses) {
+        /* The same first page may be followed by another second page now. */
+        gpa_t phys2 = soft_fetch_translate(cpu, (rip & ~0xfffull) + 4096, &global2);
+        if (phys2 != b->phys2) {
+            blocks_drop(cpu, b->phys, 1);
+            b = NULL;
+        }
+    }
+    if (!b) {
+        b = lift_block(cpu, rip, phys);
+        if (!b) {
+            blocks_reset(cpu);
+            b = lift_block(cpu, rip, phys);
+        }
+        if (!b) {
+            soft_fail(cpu, "the code cache cannot hold one block");
+        }
+        insert(cpu, b);
+    }
+    struct soft_jump_entry *j = soft_jump_slot(cpu, rip);
+    *j = (struct soft_jump_entry){rip, b, cpu->gen[global && global2], global && global2};
+    return b;
+}
+
+/* Take b off one page's list. */
+static void unlink_page(struct soft_cpu *cpu, struct block *b, unsigned which)
+{
+    gpa_t gpa = page_of(b, which);
+    uint64_t page = soft_ram_page(cpu->engine, gpa);
+    if (page == UINT64_MAX) {
+        return;
+    }
+    struct block **p = &cpu->engine->cache.pages[page];
+    while (*p != b) {
+        p = &(*p)->page_next[page_of(*p, 0) == gpa ? 0 : 1];
+    }
+    *p = b->page_next[which];
+    if (!cpu->engine->cache.pages[page]) {
+        atomic_fetch_and(&cpu->engine->page_flags[page], (uint8_t)~PF_CODE);
+    }
+}
+
+static void drop_block(struct soft_cpu *cpu, struct block *b)
+{
+    struct block **p = &cpu->engine->cache.hash[hash_of(b->rip, b->phys, b->mode)];
+    while (*p != b) {
+        p = &(*p)->hash_next;
+    }
+    *p = b->hash_next;
+    unlink_page(cpu, b, 0);
+    if (b->crosses) {
+        unlink_page(cpu, b, 1);
+    }
+    b->dead = true;
+    /* Links from blocks of the same page carry no generation: turn the block itself into a way out. */
+    b->ops[0].handler = lift_stale_entry;
+    if (cpu->block == b && cpu->running_op) {
+        /* The running block changed its own code: leave after this instruction. */
+        struct op *next = (struct op *)cpu->running_op + 1;
+        while (next->off == cpu->running_op->off && next->len) {
+            next++;
+        }
+        next->handler = lift_stale_next;
+    }
+}
+
+void blocks_drop(struct soft_cpu *cpu, gpa_t gpa, unsigned len)
+{
+    uint64_t page = soft_ram_page(cpu->engine, gpa);
+    if (page == UINT64_MAX) {
+        return;
+    }
+    gpa_t base = gpa & ~0xfffull;
+    struct block *next, *b = cpu->engine->cache.pages[page];
+    bool any = false;
+    for (; b; b = next) {
+        unsigned which = page_of(b, 0) == base ? 0 : 1;
+        next = b->page_next[which];
+        unsigned in_first = b->crosses ? 4096 - (b->phys & 0xfff) : b->n_bytes;
+        gpa_t start = which == 0 ? b->phys : base;
+        gpa_t end = which == 0 ? b->phys + in_first : base + (b->n_bytes - in_first);
+        if (gpa < end && start < gpa + len) {
+            drop_block(cpu, b);
+            any = true;
+        }
+    }
+    if (any) {
+        soft_code_flush(cpu);
+    }
+}
+
+static void dma_unlock(struct engine *e)
+{
+    atomic_flag_clear_explicit(&e->dma_lock, memory_order_release);
+}
+
+static void dma_take(struct engine *e)
+{
+    while (atomic_flag_test_and_set_explicit(&e->dma_lock, memory_order_acquire)) {
+        __builtin_ia32_pause();
+    }
+}
+
+void blocks_note_dma(struct engine *e, gpa_t gpa, uint64_t len)
+{
+    bool code = false;
+    for (gpa_t a = gpa & ~0xfffull; a < gpa + len && !code; a += 4096) {
+        uint64_t page = soft_ram_page(e, a);
+        code = page != UINT64_MAX && (e->page_flags[page] & PF_CODE);
+    }
+    if (!code) {
+        return;
+    }
+    dma_take(e);
+    if (e->n_dma < DMA_QUEUE) {
+        e->dma[e->n_dma].gpa = gpa;
+        e->dma[e->n_dma++].len = len;
+    } else {
+        e->dma_overflow = true;
+    }
+    dma_unlock(e);
+    soft_notify(e->cpus[0], PEND_CODE);
+}
+
+void blocks_drain_dma(struct soft_cpu *cpu)
+{
+    struct engine *e = cpu->engine;
+    for (;;) {
+        gpa_t gpa = 0;
+        uint64_t len = 0;
+        dma_take(e);
+        bool all = e->dma_overflow;
+        if (all) {
+            e->n_dma = 0;
+            e->dma_overflow = false;
+        } else if (e->n_dma) {
+            e->n_dma--;
+            gpa = e->dma[e->n_dma].gpa;
+            len = e->dma[e->n_dma].len;
+        }
+        dma_unlock(e);
+        if (all) {
+            blocks_reset(cpu);
+            return;
+        }
+        if (!len) {
+            return;
+        }
+        while (len) {
+            uint64_t room = 4096 - (gpa & 0xfff);
+            unsigned n = (unsigned)(len < room ? len : room);
+            blocks_drop(cpu, gpa, n);
+            gpa += n;
+            len -= n;
+        }
+    }
+}

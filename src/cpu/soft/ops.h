@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the operation handlers of the interpreter share: register access by width, flags, conditions, and
+ * the lifter that each family of handlers (ops_*.c) plugs into.
+ *
+ * Arithmetic is done by the host's own instruction, followed by LAHF and SETO: results and flags are
+ * exactly the hardware's, and nothing about them is written twice.
+ */
+#ifndef SM_SOFT_OPS_H
+#define SM_SOFT_OPS_H
+
+#include "cpu/soft/exec.h"
+#include "cpu/soft/lift_mem.h"
+#include "cpu/soft/soft.h"
+
+/* Handler tables: index of a width. */
+enum { W8, W16, W32, W64 };
+static inline unsigned width_of(unsigned bytes)
+{
+    return (unsigned)__builtin_ctz(bytes);
+}
+
+#define REG(T, off) (*(T *)((char *)cpu->gpr + (off)))
+/* Writing a 32-bit register clears the upper half; narrower writes leave the rest alone. */
+#define SETREG8(off, v) (REG(uint8_t, off) = (uint8_t)(v))
+#define SETREG16(off, v) (REG(uint16_t, off) = (uint16_t)(v))
+#define SETREG32(off, v) (REG(uint64_t, off) = (uint32_t)(v))
+#define SETREG64(off, v) (REG(uint64_t, off) = (uint64_t)(v))
+
+/* cpu->flags: SETO in bit 0, LAHF in bits 8-15. */
+#define FLG_OF 0x0001u
+#define FLG_CF 0x0100u
+#define FLG_PF 0x0400u
+#define FLG_AF 0x1000u
+#define FLG_ZF 0x4000u
+#define FLG_SF 0x8000u
+
+static inline bool flags_less(uint16_t f)
+{
+    return ((f >> 15) ^ f) & 1;
+}
+
+/* The sixteen conditions, odd ones negated (Intel SDM vol. 2, B.1.4.7). */
+#define COND_0(f) ((f) & FLG_OF)
+#define COND_1(f) (!((f) & FLG_OF))
+#define COND_2(f) ((f) & FLG_CF)
+#define COND_3(f) (!((f) & FLG_CF))
+#define COND_4(f) ((f) & FLG_ZF)
+#define COND_5(f) (!((f) & FLG_ZF))
+#define COND_6(f) ((f) & (FLG_CF | FLG_ZF))
+#define COND_7(f) (!((f) & (FLG_CF | FLG_ZF)))
+#define COND_8(f) ((f) & FLG_SF)
+#define COND_9(f) (!((f) & FLG_SF))
+#define COND_10(f) ((f) & FLG_PF)
+#define COND_11(f) (!((f) & FLG_PF))
+#define COND_12(f) flags_less(f)
+#define COND_13(f) (!flags_less(f))
+#define COND_14(f) (((f) & FLG_ZF) || flags_less(f))
+#define COND_15(f) (!((f) & FLG_ZF) && !flags_less(f))
+
+#define EACH_COND(X, ...)                                                                          \
+    X(0, __VA_ARGS__) X(1, __VA_ARGS__) X(2, __VA_ARGS__) X(3, __VA_ARGS__) X(4, __VA_ARGS__)      \
+    X(5, __VA_ARGS__) X(6, __VA_ARGS__) X(7, __VA_ARGS__) X(8, __VA_ARGS__) X(9, __VA_ARGS__)      \
+    X(10, __VA_ARGS__) X(11, __VA_ARGS__) X(12, __VA_ARGS__) X(13, __VA_ARGS__)                    \
+    X(14, __VA_ARGS__) X(15, __VA_ARGS__)
+
+/* ---- lifting ---------------------------------------------------------------------------------------- */
+
+struct lift {
+    struct soft_cpu *cpu;     /* borrowed */
+    const struct insn *insn;  /* the instruction being lifted */
+    uint64_t rip, next_rip;   /* of it */
+    uint16_t off;             /* of it from the block's start */
+    struct op *ops;           /* borrowed: room for LIFT_MAX_OPS */
+    unsigned n;
+    op_handler no_flags;      /* a twin of the last emitted handler that leaves the flags alone */
+    bool end;                 /* the block ends here */
+    bool full;                /* the arena or the stub area is full: give up */
+};
+#define LIFT_OPS_PER_INSN 4
+#define LIFT_MAX_OPS (BLOCK_MAX_INSNS * LIFT_OPS_PER_INSN + 2)
+
+/* Append an operation for the current instruction. */
+struct op *lift_emit(struct lift *l, op_handler handler);
+/* The same with the instruction's memory operand in its address fields (67 prefix included). */
+struct op *lift_emit_mem(struct lift *l, op_handler handler);
+/* Append a way out of the block to a fixed address. */
+void lift_emit_link(struct lift *l, uint64_t target);
+/* Append an operation that raises an exception without error code (or #GP(0)). */
+void lift_emit_raise(struct lift *l, unsigned vector);
+
+/* Byte offset of a general register in cpu->gpr for an access of this size. */
+static inline uint8_t lift_reg(const struct insn *i, unsigned reg, unsigned size)
+{
+    return (uint8_t)(size == 1 && !i->has_rex && reg >= 4 && reg < 8 ? (reg - 4) * 8 + 1 : reg * 8);
+}
+
+/* Is the memory operand plain [base + disp], for the short handlers? */
+static inline bool lift_simple(const struct insn *i)
+{
+    return i->index == INSN_NO_REG && i->seg == INSN_NO_SEG && !i->addr32;
+}
+static inline uint64_t op_ea_simple(const struct soft_cpu *cpu, const struct op *o)
+{
+    return cpu->gpr[o->base] + o->disp;
+}
+
+/* One per family; false when the instruction is not theirs. */
+bool alu_lift(struct lift *l);
+bool shift_lift(struct lift *l);
+bool mul_lift(struct lift *l);
+bool mov_lift(struct lift *l);
+bool bit_lift(struct lift *l);
+bool stack_lift(struct lift *l);
+bool branch_lift(struct lift *l);
+bool string_lift(struct lift *l);
+bool atomic_lift(struct lift *l);
+bool misc_lift(struct lift *l);
+/* Fuse the compare or test just lifted with a conditional jump that follows; false if it does not fit. */
+bool fuse_lift(struct lift *l, const struct insn *cmp);
+
+/* ---- leaving a block -------------------------------------------------------------------------------- */
+
+/* Run loop: look around before the next block? */
+static inline bool must_stop(struct soft_cpu *cpu)
+{
+    return unlikely(atomic_load_explicit(&cpu->pending, memory_order_relaxed) != 0) ||
+           unlikely(--cpu->budget < 0);
+}
+
+/* Go on at a computed address: by the jump cache, else through the run loop. */
+static inline const struct op *op_jump(struct soft_cpu *cpu, uint64_t rip)
+{
+    const struct soft_jump_entry *j = soft_jump_slot(cpu, rip);
+    if (likely(j->rip == rip && j->gen == cpu->gen[j->global]) && !must_stop(cpu) &&
+        likely(j->block->mode == cpu->mode)) {
+        cpu->block = j->block;
+        DISPATCH(j->block->ops);
+    }
+    cpu->rip = rip;
+    return NULL;
+}
+
+#endif

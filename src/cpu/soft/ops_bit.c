@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Bit tests, scans and counts; CRC32. */
+#include "cpu/soft/ops.h"
+
+#define FLAGS_IN "addb $0x7f, %%al\n\tsahf\n\t"
+#define FLAGS_OUT "\n\tlahf\n\tseto %%al"
+
+/* BT and its writing forms on a register; the host masks the bit number. */
+#define BT_REG(name, ins, back, bits, T, sfx)                                                      \
+    OP(name##_r##bits)                                                                             \
+    {                                                                                              \
+        T n = o->index ? REG(T, o->src) : (T)o->imm, d = REG(T, o->dst);                           \
+        uint16_t f = cpu->flags;                                                                   \
+        __asm__(FLAGS_IN ins sfx " %[n], %[d]" FLAGS_OUT                                           \
+                : "+a"(f), [d] "+r"(d)                                                             \
+                : [n] "r"(n)                                                                       \
+                : "cc");                                                                           \
+        cpu->flags = f;                                                                            \
+        if (back) {                                                                                \
+            SETREG##bits(o->dst, d);                                                               \
+        }                                                                                          \
+        NEXT;                                                                                      \
+    }
+
+/* On memory a register bit number reaches beyond the operand; an immediate one does not. */
+#define BT_MEM(name, ins, back, bits, T, S, sfx, form, LOCK)                                       \
+    OP(name##_##form##bits)                                                                        \
+    {                                                                                              \
+        uint64_t va = op_ea(cpu, o);                                                               \
+        T n = (T)o->imm;                                                                           \
+        if (o->dst) {                                                                              \
+            n = REG(T, o->src);                                                                    \
+            va += (uint64_t)((int64_t)((S)n >> (__builtin_ctz(bits))) * (bits / 8));               \
+        }                                                                                          \
+        n &= bits - 1;                                                                             \
+        T *p = op_ptr(cpu, o, va, sizeof(T), back ? ACC_WRITE : ACC_READ);                         \
+        uint16_t f = cpu->flags;                                                                   \
+        __asm__ volatile(FLAGS_IN LOCK ins sfx " %[n], %[d]" FLAGS_OUT                             \
+                         : "+a"(f), [d] "+m"(*p)                                                   \
+                         : [n] "r"(n)                                                              \
+                         : "cc", "memory");                                                        \
+        if (back && unlikely(op_ptr_bounced(cpu, p))) {                                            \
+            soft_ptr_done(cpu, o, va, sizeof(T), p);                                               \
+        }                                                                                          \
+        cpu->flags = f;                                                                            \
+        NEXT;                                                                                      \
+    }
+
+#define BT_WIDTH(name, ins, back, bits, T, S, sfx)                                                 \
+    BT_REG(name, ins, back, bits, T, sfx)                                                          \
+    BT_MEM(name, ins, back, bits, T, S, sfx, x, "")
+#define BT_ALL(name, ins, back)                                                                    \
+    BT_WIDTH(name, ins, back, 16, uint16_t, int16_t, "w")                                          \
+    BT_WIDTH(name, ins, back, 32, uint32_t, int32_t, "l")                                          \
+    BT_WIDTH(name, ins, back, 64, uint64_t, int64_t, "q")
+#define BT_LOCKED(name, ins)                                                                       \
+    BT_ALL(name, ins, 1)                                                                           \
+    BT_MEM(name, ins, 1, 16, uint16_t, int16_t, "w", l, "lock ")                                   \
+    BT_MEM(name, ins, 1, 32, uint32_t, int32_t, "l", l, "lock ")                                   \
+    BT_MEM(name, ins, 1, 64, uint64_t, int64_t, "q", l, "lock ")
+BT_ALL(bt, "bt", 0)
+BT_LOCKED(bts, "bts")
+BT_LOCKED(btr, "btr")
+BT_LOCKED(btc, "btc")
+
+/* BSF, BSR leave the target as it was for a zero source: the host's own rule, on the whole register. */
+#define SCAN(name, ins, bits, T, sfx, mod)                                                         \
+    static inline const struct op *name##_do##bits(struct soft_cpu *cpu, const struct op *o, T s)  \
+    {                                                                                              \
+        uint64_t d = REG(uint64_t, o->dst);                                                        \
+        uint16_t f = cpu->flags;                                                                   \
+        __asm__(FLAGS_IN ins sfx " %[s], %" mod "[d]" FLAGS_OUT                                    \
+                : "+a"(f), [d] "+r"(d)                                                             \
+                : [s] "r"(s)                                                                       \
+                : "cc");                                                                           \
+        cpu->flags = f;                                                                            \
+        REG(uint64_t, o->dst) = d;                                                                 \
+        NEXT;                                                                                      \
+    }                                                                                              \
+    OP(name##_r##bits)                                                                             \
+    {                                                                                              \
+        return name##_do##bits(cpu, o, REG(T, o->src));                                            \
+    }                                                                                              \
+    OP(name##_x##bits)                                                                             \
+    {                                                                                              \
+        return name##_do##bits(cpu, o, load##bits(cpu, o, op_ea(cpu, o)));                         \
+    }
+#define SCAN_ALL(name, ins)                                                                        \
+    SCAN(name, ins, 16, uint16_t, "w", "w")                                                        \
+    SCAN(name, ins, 32, uint32_t, "l", "k")                                                        \
+    SCAN(name, ins, 64, uint64_t, "q", "q")
+SCAN_ALL(bsf, "bsf")
+SCAN_ALL(bsr, "bsr")
+SCAN_ALL(popcnt, "popcnt")
+
+#define CRC(bits, T, sfx)                                                                          \
+    static inline const struct op *crc_do##bits(struct soft_cpu *cpu, const struct op *o, T s)     \
+    {                                                                                              \
+        uint64_t d = REG(uint32_t, o->dst);                                                        \
+        __asm__("crc32" sfx " %[s], %q[d]" : [d] "+r"(d) : [s] "q"(s));                            \
+        REG(uint64_t, o->dst) = d;                                                                 \
+        NEXT;                                                                                      \
+    }                                                                                              \
+    OP(crc_r##bits)                                                                                \
+    {                                                                                              \
+        return crc_do##bits(cpu, o, REG(T, o->src));                                               \
+    }                                                                                              \
+    OP(crc_x##bits)                                                                                \
+    {                                                                                              \
+        return crc_do##bits(cpu, o, load##bits(cpu, o, op_ea(cpu, o)));                            \
+    }
+#define CRC_NARROW(bits, T, sfx)                                                                   \
+    static inline const struct op *crc_do##bits(struct soft_cpu *cpu, const struct op *o, T s)     \
+    {                                                                                              \
+        uint32_t d = REG(uint32_t, o->dst);                                                        \
+        __asm__("crc32" sfx " %[s], %k[d]" : [d] "+r"(d) : [s] "q"(s));                            \
+        REG(uint64_t, o->dst) = d;                                                                 \
+        NEXT;                                                                                      \
+    }                                                                                              \
+    OP(crc_r##bits)                                                                                \
+    {                                                                                              \
+        return crc_do##bits(cpu, o, REG(T, o->src));                                               \
+    }                                                                                              \
+    OP(crc_x##bits)                                                                                \
+    {                                                                                              \
+        return crc_do##bits(cpu, o, load##bits(cpu, o, op_ea(cpu, o)));                            \
+    }
+CRC_NARROW(8, uint8_t, "b")
+CRC_NARROW(16, uint16_t, "w")
+CRC_NARROW(32, uint32_t, "l")
+CRC(64, uint64_t, "q")
+
+#define ROW3(name) {name##16, name##32, name##64}
+
+static void lift_bt(struct lift *l)
+{
+    static const op_handler table[4][3][3] = {
+        {ROW3(bt_r), ROW3(bt_x), ROW3(bt_x)},
+        {ROW3(bts_r), ROW3(bts_x), ROW3(bts_l)},
+        {ROW3(btr_r), ROW3(btr_x), ROW3(btr_l)},
+        {ROW3(btc_r), ROW3(btc_x), ROW3(btc_l)},
+    };
+    const struct insn *i = l->insn;
+    bool by_reg = i->desc->op[1] == O_G;
+    unsigned form = !i->is_mem ? 0 : i->lock ? 2 : 1;
+    op_handler h = table[i->desc->id - I_BT][form][width_of(i->opsize) - 1];
+    struct op *o = i->is_mem ? lift_emit_mem(l, h) : lift_emit(l, h);
+    o->imm = (uint64_t)i->imm;
+    o->src = (uint8_t)(i->reg * 8);
+    if (i->is_mem) {
+        o->dst = by_reg;
+    } else {
+        o->dst = (uint8_t)(i->rm * 8);
+        o->index = by_reg;
+    }
+}
+
+static void lift_scan(struct lift *l, const op_handler (*table)[3])
+{
+    const struct insn *i = l->insn;
+    op_handler h = table[i->is_mem][width_of(i->opsize) - 1];
+    struct op *o = i->is_mem ? lift_emit_mem(l, h) : lift_emit(l, h);
+    o->dst = (uint8_t)(i->reg * 8);
+    if (!i->is_mem) {
+        o->src = (uint8_t)(i->rm * 8);
+    }
+}
+
+/* The source's width is the memory operand's; the destination is 32 or 64 bits. */
+static void lift_crc(struct lift *l)
+{
+    static const op_handler table[2][4] = {{crc_r8, crc_r16, crc_r32, crc_r64},
+                                           {crc_x8, crc_x16, crc_x32, crc_x64}};
+    const struct insn *i = l->insn;
+    op_handler h = table[i->is_mem][width_of(i->mem_size)];
+    struct op *o = i->is_mem ? lift_emit_mem(l, h) : lift_emit(l, h);
+    o->dst = (uint8_t)(i->reg * 8);
+    if (!i->is_mem) {
+        o->src = lift_reg(i, i->rm, i->mem_size);
+    }
+}
+
+bool bit_lift(struct lift *l)
+{
+    static const op_handler scans[3][2][3] = {{ROW3(bsf_r), ROW3(bsf_x)},
+                                              {ROW3(bsr_r), ROW3(bsr_x)},
+                                              {ROW3(popcnt_r), ROW3(popcnt_x)}};
+    switch (l->insn->desc->id) {
+    case I_BT ... I_BTC:
+        lift_bt(l);
+        return true;
+    case I_BSF:
+        lift_scan(l, scans[0]);
+        return true;
+    case I_BSR:
+        lift_scan(l, scans[1]);
+        return true;
+    case I_POPCNT:
+        lift_scan(l, scans[2]);
+        return true;
+    case I_CRC32:
+        lift_crc(l);
+        return true;
+    default:
+        return false;
+    }
+}
