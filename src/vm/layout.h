@@ -10,8 +10,9 @@
 #define LAYOUT_BOOT_STACK 0x8ff0ull
 #define LAYOUT_PAGE_TABLES 0x9000ull /* PML4, PDPT, 4 page directories: 6 pages */
 #define LAYOUT_CMDLINE 0x20000ull
-#define LAYOUT_CMDLINE_MAX 2047 /* bytes without the NUL: COMMAND_LINE_SIZE of x86 Linux less one  \
-                                 */
+#define LAYOUT_CMDLINE_MAX                                                                         \
+    2047 /* bytes without the NUL: COMMAND_LINE_SIZE of x86 Linux less one                         \
+          */
 #define LAYOUT_LOW_RAM_END 0x9fc00ull
 #define LAYOUT_ACPI 0xe0000ull
 #define LAYOUT_ACPI_END 0x100000ull

@@ -15,6 +15,11 @@
 struct vm;
 
 #define VM_MAX_LAYERS 64
+#define VM_AGENT_PORT 1024          /* vsock port that the agent calls when it is ready */
+#define VM_MEMORY_MIN (96ull << 20) /* with less, a distribution kernel does not start */
+
+/* The largest memory_bytes that vm_new accepts here: the host's RAM. */
+uint64_t vm_memory_max(void);
 
 struct vm_config {
     const struct engine_ops *engine;
@@ -24,6 +29,7 @@ struct vm_config {
     const char *initramfs;     /* path */
     const char *const *layers; /* EROFS images, lowest first; each shown as a virtio-pmem device */
     unsigned n_layers;
+    uint32_t agent_port;       /* 0: VM_AGENT_PORT */
     const char *cmdline_extra; /* appended to the kernel command line, or NULL */
     /* Console bytes (ttyS0) of the guest; called on a VM thread; NULL drops them. The last 16 KiB
      * are kept in any case for vm_console_tail(). */
@@ -63,6 +69,10 @@ int vm_end_fd(const struct vm *vm);
  */
 int vm_wait_agent(struct vm *vm, int timeout_ms, struct sm_error *err);
 int vm_connect(struct vm *vm, uint32_t port, int *fd, struct sm_error *err);
+/* The agent's call itself: a connected stream socket with its greeting (agent/proto.h), owned by
+ * the caller from now on. -1 before vm_wait_agent() succeeded, and if it was taken already. Any
+ * thread. */
+int vm_take_beacon(struct vm *vm);
 
 /* Copy the last console bytes, NUL-terminated; returns their number. Any thread. */
 size_t vm_console_tail(struct vm *vm, char *out, size_t size);

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The devices of a VM, in the order in which the guest sees them. */
+#include <string.h>
+#include <unistd.h>
+
+#include "vm/layout.h"
+#include "vm/vm_impl.h"
+
+static void on_power(void *opaque, enum power_event event)
+{
+    vm_finish(opaque, event == POWER_OFF ? VM_END_POWEROFF : VM_END_RESET, NULL);
+}
+
+/* The agent's first connection: it listens now. Later ones are refused by closing them. */
+static void on_beacon(void *opaque, int fd)
+{
+    struct vm *vm = opaque;
+    pthread_mutex_lock(&vm->lock);
+    bool first = !vm->agent_ready;
+    if (first) {
+        vm->agent_ready = true;
+        vm->beacon_fd = fd;
+        pthread_cond_broadcast(&vm->changed);
+    }
+    pthread_mutex_unlock(&vm->lock);
+    if (!first)
+        close(fd);
+}
+
+/* Interrupt pin of the n-th virtio device: its own while they last, then shared ones; rng and vsock
+ * never share. */
+static unsigned virtio_gsi(unsigned n)
+{
+    unsigned pins = LAYOUT_GSI_COUNT - LAYOUT_GSI_VIRTIO;
+    if (n < pins)
+        return LAYOUT_GSI_VIRTIO + n;
+    return LAYOUT_GSI_VIRTIO + 2 + (n - pins) % (pins - 2);
+}
+
+/* What the next virtio device is built on. */
+static int next_env(struct vm *vm, struct virtio_env *env, struct sm_error *err)
+{
+    unsigned gsi = virtio_gsi(vm->n_virtio);
+    vm->gsis[vm->n_virtio] = (uint8_t)gsi;
+    *env = (struct virtio_env){.mem = vm->mem, .loop = vm->loop};
+    return lines_add(&vm->lines, gsi, &env->irq, err);
+}
+
+/* Put the device at the next place on the bus. */
+static int plug(struct vm *vm, struct virtio *device, struct sm_error *err)
+{
+    unsigned n = vm->n_virtio;
+    int rc = mmio_new(device, &vm->transports[n], err);
+    if (rc)
+        return rc;
+    vm->n_virtio++;
+    return mmio_attach(vm->transports[n], &vm->mmio, LAYOUT_VIRTIO_MMIO + n * LAYOUT_VIRTIO_STRIDE,
+                       err);
+}
+
+static int add_layer(struct vm *vm, const char *path, gpa_t gpa, struct sm_error *err)
+{
+    struct vm_layer *layer = &vm->layers[vm->n_layers];
+    struct virtio_env env;
+    int rc = window_map(&layer->window, path, err);
+    if (rc)
+        return rc;
+    vm->n_layers++;
+    rc = mem_add_window(vm->mem, gpa, layer->window.len, layer->window.hva, true, err);
+    if (!rc)
+        rc = next_env(vm, &env, err);
+    struct pmem_config config = {.start = gpa, .size = layer->window.len, .fd = -1};
+    if (!rc)
+        rc = pmem_new(&env, &config, &layer->pmem, err);
+    return rc ? rc : plug(vm, pmem_virtio(layer->pmem), err);
+}
+
+static int add_layers(struct vm *vm, const struct vm_config *config, struct sm_error *err)
+{
+    gpa_t gpa = MEM_HIGH_BASE;
+    if (vm->mem->ram_bytes > MEM_LOW_LIMIT)
+        gpa += vm->mem->ram_bytes - MEM_LOW_LIMIT;
+    gpa = (gpa + LAYOUT_WINDOWS_ALIGN - 1) & ~(LAYOUT_WINDOWS_ALIGN - 1);
+    for (unsigned i = 0; i < config->n_layers; i++) {
+        int rc = add_layer(vm, config->layers[i], gpa, err);
+        if (rc)
+            return rc;
+        gpa += vm->layers[i].window.len;
+    }
+    return 0;
+}
+
+static int add_uart(struct vm *vm, struct sm_error *err)
+{
+    struct irq irq;
+    int rc = lines_add(&vm->lines, LAYOUT_GSI_COM1, &irq, err);
+    if (!rc)
+        rc = uart_new(vm->loop, &irq, console_write, &vm->console, &vm->uart, err);
+    return rc ? rc : uart_attach(vm->uart, &vm->ports, LAYOUT_COM1, err);
+}
+
+static int add_rng(struct vm *vm, struct sm_error *err)
+{
+    struct virtio_env env;
+    int rc = next_env(vm, &env, err);
+    if (!rc)
+        rc = rng_new(&env, &vm->rng, err);
+    return rc ? rc : plug(vm, rng_virtio(vm->rng), err);
+}
+
+static int add_vsock(struct vm *vm, uint32_t agent_port, struct sm_error *err)
+{
+    struct virtio_env env;
+    int rc = next_env(vm, &env, err);
+    if (!rc)
+        rc = vsock_new(&env, VSOCK_GUEST_CID, &vm->vsock, err);
+    if (!rc)
+        rc = vsock_listen(vm->vsock, agent_port, on_beacon, vm, err);
+    return rc ? rc : plug(vm, vsock_virtio(vm->vsock), err);
+}
+
+int vm_devices_new(struct vm *vm, const struct vm_config *config, struct sm_error *err)
+{
+    vm->power = (struct power){.event = on_power, .opaque = vm};
+    int rc = power_attach(&vm->power, &vm->ports, err);
+    if (!rc)
+        rc = add_uart(vm, err);
+    if (!rc)
+        rc = add_rng(vm, err);
+    if (!rc)
+        rc = add_vsock(vm, config->agent_port ? config->agent_port : VM_AGENT_PORT, err);
+    return rc ? rc : add_layers(vm, config, err);
+}
+
+void vm_devices_free(struct vm *vm)
+{
+    for (unsigned i = 0; i < vm->n_virtio; i++)
+        mmio_free(vm->transports[i]);
+    for (unsigned i = 0; i < vm->n_layers; i++) {
+        pmem_free(vm->layers[i].pmem);
+        window_unmap(&vm->layers[i].window);
+    }
+    vsock_free(vm->vsock);
+    rng_free(vm->rng);
+    uart_free(vm->uart);
+}

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * A VM's life: one thread per vCPU and the loop's. Whoever sees the end first (a register write, an
+ * engine error, vm_stop) records the reason and kicks every vCPU; the last vCPU thread to leave
+ * publishes the end, so that all console output is there when a waiter wakes.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "vm/vm_impl.h"
+
+/* With the lock held, when no vCPU runs (any more). */
+static void publish_end(struct vm *vm)
+{
+    uint64_t one = 1;
+    if ((vm->reason == VM_END_RESET || vm->reason == VM_END_POWEROFF) &&
+        console_panicked(&vm->console))
+        vm->reason = VM_END_PANIC;
+    vm->ended = true;
+    io_write_full(vm->end_fd, &one, sizeof one);
+    pthread_cond_broadcast(&vm->changed);
+}
+
+void vm_finish(struct vm *vm, enum vm_end reason, const struct sm_error *err)
+{
+    pthread_mutex_lock(&vm->lock);
+    if (vm->reason == VM_RUNNING) {
+        vm->reason = reason;
+        if (err)
+            vm->failure = *err;
+        atomic_store(&vm->stopping, true);
+        if (vm->running == 0)
+            publish_end(vm);
+        for (unsigned i = 0; vm->engine && i < vm->n_vcpus; i++)
+            vm->ops->kick(vm->engine, i);
+    }
+    pthread_mutex_unlock(&vm->lock);
+}
+
+static void *vcpu_main(void *opaque)
+{
+    struct vm_vcpu *vcpu = opaque;
+    struct vm *vm = vcpu->vm;
+    char name[16];
+    snprintf(name, sizeof name, "sm-vcpu%u", vcpu->index);
+    pthread_setname_np(pthread_self(), name);
+    while (!atomic_load(&vm->stopping)) {
+        enum vcpu_exit exit = VCPU_EXIT_FAILED;
+        struct sm_error err = {0};
+        int rc = vm->ops->run(vm->engine, vcpu->index, &exit, &err);
+        if (rc == 0 && exit == VCPU_EXIT_SHUTDOWN)
+            vm_finish(vm, VM_END_RESET, NULL);
+        else if (rc != 0 || exit != VCPU_EXIT_KICKED)
+            vm_finish(vm, VM_END_FAILED, &err);
+    }
+    pthread_mutex_lock(&vm->lock);
+    if (--vm->running == 0)
+        publish_end(vm);
+    pthread_mutex_unlock(&vm->lock);
+    return NULL;
+}
+
+/* Signals belong to the application's own threads; faults stay where they happen. */
+static void block_signals(sigset_t *old)
+{
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP};
+    sigset_t set;
+    sigfillset(&set);
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
+        sigdelset(&set, faults[i]);
+    pthread_sigmask(SIG_SETMASK, &set, old);
+}
+
+static int start_threads(struct vm *vm, struct sm_error *err)
+{
+    int rc = loop_start(vm->loop, err);
+    for (unsigned i = 0; !rc && i < vm->n_vcpus; i++) {
+        struct vm_vcpu *vcpu = &vm->vcpus[i];
+        *vcpu = (struct vm_vcpu){.vm = vm, .index = i};
+        errno = pthread_create(&vcpu->thread, NULL, vcpu_main, vcpu);
+        if (errno != 0) {
+            rc = err_sys(err, "cannot start a thread for vCPU %u", i);
+            break;
+        }
+        vcpu->started = true;
+        vm->running++;
+    }
+    return rc;
+}
+
+int vm_start(struct vm *vm, struct sm_error *err)
+{
+    sigset_t old;
+    struct sm_error failure = {0};
+    pthread_mutex_lock(&vm->lock); /* new vCPU threads end no sooner than all are counted */
+    if (vm->started || vm->reason != VM_RUNNING) {
+        pthread_mutex_unlock(&vm->lock);
+        return err_set(err, SM_EINVAL, "the VM was started or stopped before");
+    }
+    vm->started = true;
+    block_signals(&old);
+    int rc = start_threads(vm, &failure);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    pthread_mutex_unlock(&vm->lock);
+    if (rc) {
+        vm_finish(vm, VM_END_FAILED, &failure);
+        if (err)
+            *err = failure;
+    }
+    return rc;
+}
+
+void vm_stop(struct vm *vm)
+{
+    vm_finish(vm, VM_END_STOPPED, NULL);
+}
+
+void vm_join(struct vm *vm)
+{
+    vm_stop(vm);
+    for (unsigned i = 0; i < vm->n_vcpus; i++) {
+        if (vm->vcpus[i].started)
+            pthread_join(vm->vcpus[i].thread, NULL);
+        vm->vcpus[i].started = false;
+    }
+    if (vm->loop)
+        loop_stop(vm->loop);
+}
+
+int vm_end_fd(const struct vm *vm)
+{
+    return vm->end_fd;
+}
+
+/* Wait with the lock held until *flag or the VM ended; false when the time is up first. */
+static bool wait_for(struct vm *vm, const bool *flag, int timeout_ms)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    if (timeout_ms > 0) {
+        until.tv_sec += timeout_ms / 1000;
+        until.tv_nsec += timeout_ms % 1000 * 1000000l;
+        if (until.tv_nsec >= 1000000000l) {
+            until.tv_sec++;
+            until.tv_nsec -= 1000000000l;
+        }
+    }
+    while (!*flag && !vm->ended) {
+        int rc = timeout_ms < 0 ? pthread_cond_wait(&vm->changed, &vm->lock)
+                                : pthread_cond_timedwait(&vm->changed, &vm->lock, &until);
+        if (rc == ETIMEDOUT)
+            return *flag || vm->ended;
+    }
+    return true;
+}
+
+int vm_wait(struct vm *vm, int timeout_ms, enum vm_end *end, struct sm_error *err)
+{
+    pthread_mutex_lock(&vm->lock);
+    bool done = wait_for(vm, &vm->ended, timeout_ms);
+    *end = done ? vm->reason : VM_RUNNING;
+    if (done && vm->reason == VM_END_FAILED && err)
+        *err = vm->failure;
+    pthread_mutex_unlock(&vm->lock);
+    return done ? 0 : err_set(err, SM_ETIMEDOUT, "the VM still runs");
+}
+
+/* The VM ended; say how, for somebody who wanted it alive. */
+static int ended_error(struct vm *vm, enum vm_end reason, struct sm_error *err)
+{
+    char line[256];
+    switch (reason) {
+    case VM_END_PANIC:
+        console_panic_line(&vm->console, line, sizeof line);
+        return err_set(err, SM_EGUEST, "the guest kernel panicked%s%s", line[0] ? ": " : "", line);
+    case VM_END_POWEROFF:
+        return err_set(err, SM_EGUEST, "the guest powered itself off");
+    case VM_END_RESET:
+        return err_set(err, SM_EGUEST, "the guest rebooted or crashed");
+    case VM_END_FAILED:
+        if (err)
+            *err = vm->failure;
+        return vm->failure.code ? vm->failure.code : SM_EENGINE;
+    default:
+        return err_set(err, SM_EINTR, "the VM was stopped");
+    }
+}
+
+int vm_wait_agent(struct vm *vm, int timeout_ms, struct sm_error *err)
+{
+    int rc = 0;
+    pthread_mutex_lock(&vm->lock);
+    if (!wait_for(vm, &vm->agent_ready, timeout_ms))
+        rc = err_set(err, SM_ETIMEDOUT, "the guest's agent was not ready within %d ms", timeout_ms);
+    else if (!vm->agent_ready)
+        rc = ended_error(vm, vm->reason, err);
+    pthread_mutex_unlock(&vm->lock);
+    return rc;
+}
+
+int vm_take_beacon(struct vm *vm)
+{
+    pthread_mutex_lock(&vm->lock);
+    int fd = vm->beacon_fd;
+    vm->beacon_fd = -1;
+    pthread_mutex_unlock(&vm->lock);
+    return fd;
+}
+
+int vm_connect(struct vm *vm, uint32_t port, int *fd, struct sm_error *err)
+{
+    int rc = 0;
+    *fd = -1;
+    pthread_mutex_lock(&vm->lock);
+    if (vm->ended)
+        rc = ended_error(vm, vm->reason, err);
+    pthread_mutex_unlock(&vm->lock);
+    return rc ? rc : vsock_connect(vm->vsock, port, fd, err);
+}
