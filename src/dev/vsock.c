@@ -21,14 +21,17 @@ static void free_streams(struct vsock *d)
     d->tx_paused = false;
 }
 
-/* The guest's side of every stream is gone. Bytes it sent before are still delivered. */
-static void drop_streams(struct vsock *d)
+/*
+ * The guest's side of every stream is gone. Bytes it sent before are still delivered. Streams that
+ * it was not asked for yet may wait for the next driver: each one begins with a reset.
+ */
+static void drop_streams(struct vsock *d, bool keep_unasked)
 {
     struct vsock_stream *s, *next;
 
     for (s = LIST_FIRST(&d->all); s != NULL; s = next) {
         next = LIST_NEXT(s, all);
-        if (s->state != STATE_DRAINING)
+        if (s->state != STATE_DRAINING && !(keep_unasked && s->want_request))
             vsock_stream_drop(s);
     }
     d->rst_len = 0;
@@ -38,7 +41,7 @@ static void drop_streams(struct vsock *d)
 void vsock_settle(struct vsock *d)
 {
     if (!virtio_check(&d->virtio) && d->virtio.status & VIRTIO_S_NEEDS_RESET)
-        drop_streams(d);
+        drop_streams(d, false);
 }
 
 static void send_event(struct vsock *d)
@@ -83,7 +86,7 @@ static void reset(void *opaque)
 {
     struct vsock *d = opaque;
 
-    drop_streams(d);
+    drop_streams(d, true);
     d->event_due = false;
 }
 
@@ -235,7 +238,7 @@ void vsock_unlisten(struct vsock *d, uint32_t host_port)
 void vsock_drop_all(struct vsock *d)
 {
     loop_lock(d->virtio.env.loop);
-    drop_streams(d);
+    drop_streams(d, false);
     d->event_due = true;
     send_event(d);
     vsock_settle(d);
