@@ -30,19 +30,6 @@ struct fx_image {
     };
 } __attribute__((aligned(16), may_alias));
 
-/* The host's side of the exchange, in soft_cpu.host_fx. XMM registers need no keeping, calls
- * clobber them; the x87 stack is empty at calls. */
-struct host_fp {
-    uint32_t mxcsr;
-    uint16_t fcw;
-    bool avx; /* vzeroupper exists */
-} __attribute__((may_alias));
-
-static inline struct host_fp *cpu_host(struct soft_cpu *cpu)
-{
-    return (struct host_fp *)cpu->host_fx;
-}
-
 #define FP_ENV_MAX 28
 #define FP_SAVE_MAX 108
 
@@ -109,15 +96,15 @@ void soft_fp_init(struct soft_cpu *cpu)
     scrub_fx(fx, 0x1f80);
     cpu->mxcsr = 0x1f80;
     cpu->fp_in_host = false;
-    cpu_host(cpu)->avx = host_has_avx();
+    native_host(cpu)->avx = host_has_avx();
 }
 
 void soft_fp_enter(struct soft_cpu *cpu)
 {
     struct fx_image *fx = cpu_fx(cpu);
-    cpu_host(cpu)->mxcsr = host_mxcsr();
-    cpu_host(cpu)->fcw = host_fcw();
-    if (cpu_host(cpu)->avx) {
+    native_host(cpu)->mxcsr = host_mxcsr();
+    native_host(cpu)->fcw = host_fcw();
+    if (native_host(cpu)->avx) {
         __asm__ volatile("vzeroupper"); /* dirty upper halves slow SSE code down */
     }
     scrub_fx(fx, fx->d[FX_MXCSR / 4] & MXCSR_VALID);
@@ -132,8 +119,8 @@ void soft_fp_leave(struct soft_cpu *cpu)
     uint32_t mxcsr = fpstate_mxcsr(cpu);
     __asm__ volatile("fxsave %0" : "=m"(*fx));
     scrub_fx(fx, mxcsr);
-    __asm__ volatile("fninit\n\tfldcw %0" : : "m"(cpu_host(cpu)->fcw));
-    host_set_mxcsr(cpu_host(cpu)->mxcsr);
+    __asm__ volatile("fninit\n\tfldcw %0" : : "m"(native_host(cpu)->fcw));
+    host_set_mxcsr(native_host(cpu)->mxcsr);
     cpu->fp_in_host = false;
 }
 
@@ -377,19 +364,9 @@ OP(op_fnsave)
     return leave_block(cpu, o);
 }
 
-static bool has_66(const struct insn *insn)
-{
-    for (unsigned i = 0; i < insn->opcode_off; i++) {
-        if (insn->bytes[i] == 0x66) {
-            return (insn->rex & 8) == 0;
-        }
-    }
-    return false;
-}
-
 op_handler fpstate_handler(const struct insn *insn, struct op *op)
 {
-    op->dst = (uint8_t)((lift_addr32(insn) ? FPS_ADDR32 : 0) | (has_66(insn) ? FPS_16BIT : 0));
+    op->dst = (uint8_t)((lift_addr32(insn) ? FPS_ADDR32 : 0) | (insn->opsize == 2 ? FPS_16BIT : 0));
     switch (insn->desc->id) {
     case I_FXSAVE:
         return op_fxsave;

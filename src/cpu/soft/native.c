@@ -243,8 +243,8 @@ static int lift_stub(struct soft_cpu *cpu, const struct insn *insn, struct op *o
 /* The NC_* of an instruction, whatever the mode. */
 static uint32_t lift_checks(const struct insn *insn)
 {
-    bool mmx_reg = has_operand(insn, O_P) || has_operand(insn, O_N) ||
-                   (has_operand(insn, O_Q) && !insn->is_mem);
+    bool xmm = has_operand(insn, O_V) || has_operand(insn, O_U) || has_operand(insn, O_W);
+    uint32_t arith = (insn->desc->attr & IA_FP_ARITH) != 0 ? NC_XM : 0;
     switch (insn->desc->id) {
     case I_FXSAVE:
     case I_FXRSTOR:
@@ -255,12 +255,16 @@ static uint32_t lift_checks(const struct insn *insn)
     case I_FWAIT:
         return NC_WAIT | NC_ES;
     case I_EMMS:
-    case I_MMX:
         return NC_MMX | NC_ES;
+    case I_MMX:
+        if (xmm && arith == 0 && insn->is_mem) {
+            return NC_SSE; /* CVTPI2PD from memory: no x87 state involved (SDM) */
+        }
+        return (xmm ? NC_SSE : NC_MMX) | NC_ES | arith;
     case I_SSE:
-        return NC_SSE | (mmx_reg ? NC_ES : 0) | (insn->desc->attr & IA_FP_ARITH ? NC_XM : 0);
+        return NC_SSE | arith;
     case I_MASKMOV:
-        return mmx_reg ? NC_MMX | NC_ES : NC_SSE;
+        return xmm ? NC_SSE : NC_MMX | NC_ES;
     case I_FLDCW:
     case I_FLDENV:
     case I_FRSTOR:

@@ -22,6 +22,24 @@
 
 typedef const struct op *(*native_stub)(struct soft_cpu *cpu, const struct op *o, void *mem);
 
+/* What soft_cpu.host_fx holds: the host's side of the exchange (XMM registers need no keeping,
+ * calls clobber them; the x87 stack is empty at calls), and scratch memory of the native executor.
+ */
+struct host_fp {
+    uint32_t mxcsr;
+    uint16_t fcw;
+    bool avx;         /* vzeroupper exists */
+    struct op run[2]; /* the operation that native_checked wraps: slow paths may remember it */
+    uint64_t bounce[2]
+        __attribute__((aligned(16))); /* aligned, which soft_cpu.bounce need not be */
+} __attribute__((may_alias));
+
+static inline struct host_fp *native_host(struct soft_cpu *cpu)
+{
+    _Static_assert(sizeof(struct host_fp) <= sizeof(cpu->host_fx), "fits");
+    return (struct host_fp *)cpu->host_fx;
+}
+
 /* What native_checked does before and around an instruction. */
 #define NC_CLASS 0x0fu /* which CR0/CR4 bits forbid it: */
 #define NC_X87 1u      /* EM or TS: #NM */

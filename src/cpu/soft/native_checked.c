@@ -34,7 +34,7 @@ static uint32_t take_flags(void)
 static const struct op *run_copy(struct soft_cpu *cpu, const struct op *o,
                                  const struct native_wrap *w)
 {
-    struct op run[2];
+    struct op *run = native_host(cpu)->run;
     run[0] = *o;
     run[0].handler = w->inner;
     run[0].imm = w->imm;
@@ -45,7 +45,8 @@ static const struct op *run_copy(struct soft_cpu *cpu, const struct op *o,
  * The flags an instruction raises when at least one of them is unmasked, its effects undone.
  * Exceptions found before the computation (IE DE ZE) suppress those found after it (OE UE PE).
  * While underflow is unmasked the host flushes to zero, which reports exact tiny results too, as
- * the guest expects, but always says "inexact": a second run without flushing tells.
+ * the guest expects, but always says "inexact": a second run without flushing tells (it still says
+ * so for a tiny result that only denormalisation makes inexact, where the processor would not).
  */
 static uint32_t trap_flags(struct soft_cpu *cpu, const struct op *o, const struct native_wrap *w,
                            uint32_t raised, const struct fx_image *before)
@@ -57,7 +58,7 @@ static uint32_t trap_flags(struct soft_cpu *cpu, const struct op *o, const struc
     }
     if ((raised & unmasked & 0x10u) != 0) {
         uint32_t host = host_mxcsr();
-        host_set_mxcsr((host & ~MXCSR_FTZ) | (cpu->mxcsr & MXCSR_FTZ));
+        host_set_mxcsr(host & ~MXCSR_FTZ);
         run_copy(cpu, o, w);
         raised = take_flags() | 0x10u;
         __asm__ volatile("fxrstor %0" : : "m"(*before));

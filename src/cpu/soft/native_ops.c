@@ -37,15 +37,33 @@ _Noreturn static __attribute__((noinline, cold)) void misaligned(struct soft_cpu
     soft_raise_code(cpu, V_GP, 0);
 }
 
+/* Sixteen bytes, whatever the operand's size: both sides are larger than it. */
+static void copy_bounce(void *to, const void *from)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        uint64_t v;
+        __builtin_memcpy(&v, (const uint8_t *)from + 8 * i, 8);
+        __builtin_memcpy((uint8_t *)to + 8 * i, &v, 8);
+    }
+}
+
 /* A store that misses the TLB: into whatever soft_ptr_slow offers, then on its way. */
 static __attribute__((noinline)) const struct op *
 store_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va, unsigned size)
 {
     void *p = soft_ptr_slow(cpu, o, va, size, ACC_WRITE);
+    bool bounced = op_ptr_bounced(cpu, p);
+    uint64_t *aligned = native_host(cpu)->bounce;
     struct op run[2];
     run[0] = *o;
     run[0].handler = (op_handler)(uintptr_t)o->imm;
-    native_run(cpu, run, p);
+    if (bounced) {
+        copy_bounce(aligned, p); /* FIST and its kind write nothing when they raise */
+    }
+    native_run(cpu, run, bounced ? aligned : p);
+    if (bounced) {
+        copy_bounce(p, aligned);
+    }
     soft_ptr_done(cpu, o, va, size, p);
     NEXT;
 }
@@ -54,7 +72,12 @@ store_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va, unsigned size)
 static __attribute__((noinline)) const struct op *
 load_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va, unsigned size)
 {
-    return STUB(o)(cpu, o, soft_ptr_slow(cpu, o, va, size, ACC_READ));
+    void *p = soft_ptr_slow(cpu, o, va, size, ACC_READ);
+    if (op_ptr_bounced(cpu, p)) {
+        copy_bounce(native_host(cpu)->bounce, p);
+        p = native_host(cpu)->bounce;
+    }
+    return STUB(o)(cpu, o, p);
 }
 
 static inline const struct op *do_load(struct soft_cpu *cpu, const struct op *o, uint64_t va,
