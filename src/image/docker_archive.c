@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From a docker-save archive to a plan. Its manifest.json carries no digests; what is trusted is
+ * the config's own (checked when its name is one) and the diff ids in it, which cover every byte of
+ * every layer. Docker since 25 names blobs by digest: then that is checked too.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/io.h"
+#include "image/json_doc.h"
+#include "image/plan.h"
+#include "image/ref.h"
+
+#define WHAT "manifest.json"
+#define BLOBS "blobs/sha256/"
+
+static bool names_image(const json_t *image, const char *name)
+{
+    const json_t *tags = json_object_get(image, "RepoTags");
+    size_t i;
+    json_t *tag;
+    json_array_foreach(tags, i, tag)
+    {
+        if (json_is_string(tag) && ref_name_equal(json_string_value(tag), name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int not_chosen(const struct source *src, const json_t *list, const char *name,
+                      struct sm_error *err)
+{
+    char names[200] = "";
+    size_t used = 0, i, j;
+    json_t *image, *tag;
+    json_array_foreach(list, i, image)
+    {
+        json_array_foreach(json_object_get(image, "RepoTags"), j, tag)
+        {
+            const char *s = json_string_value(tag);
+            if (s && used + strlen(s) + 3 < sizeof names) {
+                used += (size_t)snprintf(names + used, sizeof names - used, "%s%s",
+                                         used ? ", " : "", s);
+            }
+        }
+    }
+    return name ? err_set(err, SM_ENOTFOUND, "%.150s has no image %.80s; it has: %s", src->label,
+                          name, names[0] ? names : "(no named images)")
+                : err_set(err, SM_EINVAL, "%.150s holds several images, name one of: %s",
+                          src->label, names[0] ? names : "(none has a name)");
+}
+
+static int choose(const struct source *src, const json_t *list, const char *name, json_t **out,
+                  struct sm_error *err)
+{
+    size_t i, n = 0;
+    json_t *image;
+    if (!json_is_array(list) || json_array_size(list) == 0) {
+        return err_set(err, SM_ECORRUPT, "%.300s: " WHAT " lists no image", src->label);
+    }
+    json_array_foreach(list, i, image)
+    {
+        if (!json_is_object(image)) {
+            return err_set(err, SM_ECORRUPT, WHAT ": entry %zu is not an object", i);
+        }
+        if (!name || names_image(image, name)) {
+            *out = image;
+            n++;
+        }
+    }
+    return n == 1 ? SM_OK : not_chosen(src, list, name, err);
+}
+
+/* The digest that a name like "<hex>", "<hex>.json" or "blobs/sha256/<hex>" claims; "" for none. */
+static void claimed_digest(const char *name, char out[DIGEST_STR_SIZE])
+{
+    const char *slash = strrchr(name, '/');
+    const char *base = slash ? slash + 1 : name;
+    const char *rest = strlen(base) >= HASH_HEX_LEN ? base + HASH_HEX_LEN : NULL;
+    out[0] = '\0';
+    if (rest && (rest[0] == '\0' || strcmp(rest, ".json") == 0)) {
+        snprintf(out, DIGEST_STR_SIZE, "sha256:%.*s", HASH_HEX_LEN, base);
+        if (!digest_valid(out)) {
+            out[0] = '\0';
+        }
+    }
+}
+
+static int read_config(struct source *src, const json_t *image, struct plan *out,
+                       struct sm_error *err)
+{
+    const char *name;
+    char claim[DIGEST_STR_SIZE];
+    struct buf text = {0};
+    int rc = json_doc_string(image, "Config", WHAT, &name, err);
+    if (rc || !name) {
+        return rc ? rc : err_set(err, SM_ECORRUPT, WHAT ": an image has no Config");
+    }
+    rc = source_read_entry(src, name, JSON_DOC_MAX_BYTES, &text, err);
+    if (!rc) {
+        claimed_digest(name, claim);
+        hash_bytes(text.data, text.len, out->config_digest);
+        if (claim[0] && strcmp(claim, out->config_digest) != 0) {
+            rc = err_set(err, SM_ECORRUPT, "config %s does not match its digest: its content is %s",
+                         claim, out->config_digest);
+        }
+    }
+    if (!rc) {
+        rc = config_parse(text.data, text.len, "the image's config", &out->config, err);
+    }
+    buf_fini(&text);
+    return rc;
+}
+
+static int read_layers(const json_t *image, struct plan *out, struct sm_error *err)
+{
+    json_t *layers;
+    int rc = json_doc_array(image, "Layers", WHAT, &layers, err);
+    if (rc || !layers) {
+        return rc ? rc : err_set(err, SM_ECORRUPT, WHAT ": an image has no Layers");
+    }
+    size_t n = json_array_size(layers);
+    if (n > MANIFEST_MAX_LAYERS) {
+        return err_set(err, SM_EUNSUPPORTED, "the image has %zu layers; the limit is %d", n,
+                       MANIFEST_MAX_LAYERS);
+    }
+    out->layers = calloc(n + 1, sizeof *out->layers);
+    if (!out->layers) {
+        return err_set(err, SM_ENOMEM, "out of memory");
+    }
+    for (size_t i = 0; i < n; i++) {
+        const char *name = json_string_value(json_array_get(layers, i));
+        if (!name) {
+            return err_set(err, SM_ECORRUPT, WHAT ": Layers[%zu] is not a string", i);
+        }
+        struct plan_layer *l = &out->layers[i];
+        out->n_layers = i + 1;
+        l->entry = strdup(name);
+        if (!l->entry) {
+            return err_set(err, SM_ENOMEM, "out of memory");
+        }
+        if (strncmp(name, BLOBS, strlen(BLOBS)) == 0) {
+            claimed_digest(name, l->digest);
+        }
+    }
+    return SM_OK;
+}
+
+static int resolve_oci(struct source *src, const char *name, struct plan *out, struct sm_error *err)
+{
+    struct stream *marker;
+    int rc = source_open_entry(src, "oci-layout", &marker, err);
+    if (rc == SM_ENOTFOUND) {
+        return err_set(err, SM_EINVAL,
+                       "%.300s is not a docker-save archive: it has neither " WHAT
+                       " nor an OCI layout",
+                       src->label);
+    }
+    if (rc) {
+        return rc;
+    }
+    marker->close(marker);
+    return layout_resolve(src, name, out, err);
+}
+
+int docker_archive_resolve(struct source *src, const char *name, struct plan *out,
+                           struct sm_error *err)
+{
+    struct buf text = {0};
+    json_t *list = NULL, *image = NULL;
+    *out = (struct plan){0};
+    int rc = source_read_entry(src, WHAT, JSON_DOC_MAX_BYTES, &text, err);
+    if (rc == SM_ENOTFOUND) {
+        return resolve_oci(src, name, out, err);
+    }
+    if (!rc && !(rc = json_doc_parse(text.data, text.len, WHAT, &list, err)) &&
+        !(rc = choose(src, list, name, &image, err)) && !(rc = read_config(src, image, out, err)) &&
+        !(rc = read_layers(image, out, err))) {
+        rc = plan_check(out, err);
+    }
+    json_decref(list);
+    buf_fini(&text);
+    if (rc) {
+        plan_fini(out);
+    }
+    return rc;
+}

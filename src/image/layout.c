@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From an OCI layout to a plan: oci-layout, index.json, nested indexes, manifest, config. Each blob
+ * is checked against the size and digest of the descriptor that led to it.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/io.h"
+#include "image/json_doc.h"
+#include "image/plan.h"
+#include "image/platform.h"
+#include "image/ref.h"
+
+#define MAX_INDEX_DEPTH 4
+#define WHAT_SIZE 160
+
+static int check_marker(struct source *src, struct sm_error *err)
+{
+    struct buf text = {0};
+    json_t *doc = NULL;
+    const char *version = NULL;
+    int rc = source_read_entry(src, "oci-layout", 4096, &text, err);
+    if (rc == SM_ENOTFOUND) {
+        rc = err_set(err, SM_EINVAL, "%.300s is not an OCI layout: it has no file oci-layout",
+                     src->label);
+    }
+    if (!rc && !(rc = json_doc_parse(text.data, text.len, "oci-layout", &doc, err))) {
+        rc = json_doc_string(doc, "imageLayoutVersion", "oci-layout", &version, err);
+        if (!rc && (!version || strncmp(version, "1.", 2) != 0)) {
+            rc = err_set(err, SM_EUNSUPPORTED, "%.300s: unknown OCI layout version %.20s",
+                         src->label, version ? version : "(none)");
+        }
+    }
+    json_decref(doc);
+    buf_fini(&text);
+    return rc;
+}
+
+static int read_index_json(struct source *src, struct manifest *out, struct sm_error *err)
+{
+    struct buf text = {0};
+    int rc = source_read_entry(src, "index.json", JSON_DOC_MAX_BYTES, &text, err);
+    if (!rc) {
+        rc = manifest_parse(text.data, text.len, NULL, "index.json", out, err);
+    }
+    if (!rc && out->kind != MEDIA_INDEX) {
+        manifest_fini(out);
+        rc = err_set(err, SM_ECORRUPT, "%.300s: index.json is not an index", src->label);
+    }
+    buf_fini(&text);
+    return rc;
+}
+
+static bool has_name(const struct descriptor *d, const char *tag)
+{
+    if (d->ref_name && strcmp(d->ref_name, tag) == 0) {
+        return true;
+    }
+    return (d->image_name && ref_name_equal(d->image_name, tag)) ||
+           (d->ref_name && strchr(d->ref_name, '/') && ref_name_equal(d->ref_name, tag));
+}
+
+static const char *name_of(const struct descriptor *d)
+{
+    return d->ref_name ? d->ref_name : d->image_name;
+}
+
+static int no_such_tag(const struct source *src, const struct manifest *index, const char *tag,
+                       struct sm_error *err)
+{
+    char names[200] = "";
+    size_t used = 0;
+    for (size_t i = 0; i < index->n; i++) {
+        const char *name = name_of(&index->items[i]);
+        if (name && used + strlen(name) + 6 < sizeof names) {
+            used +=
+                (size_t)snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "", name);
+        } else if (name) {
+            snprintf(names + used, sizeof names - used, ", ...");
+            break;
+        }
+    }
+    if (tag) {
+        return err_set(err, SM_ENOTFOUND, "%.150s has no image %.80s; it has: %s", src->label, tag,
+                       names[0] ? names : "(no named images)");
+    }
+    return err_set(err, SM_EINVAL, "%.150s holds several images, name one of: %s", src->label,
+                   names[0] ? names : "(none has a name)");
+}
+
+/* Without a tag: does every image go by the same name (or none)? */
+static bool one_name(const struct manifest *index)
+{
+    const struct descriptor *first = NULL;
+    for (size_t i = 0; i < index->n; i++) {
+        const struct descriptor *d = &index->items[i];
+        if (d->attestation) {
+            continue;
+        }
+        if (!first) {
+            first = d;
+        } else if (strcmp(name_of(first) ? name_of(first) : "", name_of(d) ? name_of(d) : "")) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Choose from index.json (by_name) or from a nested index (by platform only). */
+static int choose(struct source *src, const struct manifest *index, bool by_name, const char *tag,
+                  const char *what, const struct descriptor **out, struct sm_error *err)
+{
+    const struct descriptor **fit = calloc(index->n + 1, sizeof *fit);
+    size_t n = 0, chosen = 0;
+    if (!fit) {
+        return err_set(err, SM_ENOMEM, "out of memory");
+    }
+    const char *wanted = by_name && !tag && !one_name(index) ? "latest" : tag;
+    for (size_t i = 0; i < index->n; i++) {
+        if (!by_name || !wanted || has_name(&index->items[i], wanted)) {
+            fit[n++] = &index->items[i];
+        }
+    }
+    int rc;
+    if (n == 0 && index->n > 0) {
+        rc = no_such_tag(src, index, tag, err);
+    } else if (!(rc = platform_select(fit, n, what, &chosen, err))) {
+        *out = fit[chosen];
+    }
+    free(fit);
+    return rc;
+}
+
+static int take_layers(const struct manifest *m, struct plan *out, struct sm_error *err)
+{
+    out->layers = calloc(m->n + 1, sizeof *out->layers);
+    if (!out->layers) {
+        return err_set(err, SM_ENOMEM, "out of memory");
+    }
+    for (size_t i = 0; i < m->n; i++) {
+        const struct descriptor *d = &m->items[i];
+        struct plan_layer *l = &out->layers[i];
+        out->n_layers = i + 1;
+        l->entry = io_format("blobs/sha256/%s", d->digest + strlen("sha256:"));
+        if (!l->entry) {
+            return err_set(err, SM_ENOMEM, "out of memory");
+        }
+        memcpy(l->digest, d->digest, sizeof l->digest);
+        l->size_bytes = d->size_bytes;
+        l->size_known = l->codec_known = true;
+        l->foreign = media_is_foreign(d->media_type);
+        switch (media_of(d->media_type)) {
+        case MEDIA_LAYER_TAR:
+            l->codec = LAYER_TAR;
+            break;
+        case MEDIA_LAYER_GZIP:
+            l->codec = LAYER_TAR_GZIP;
+            break;
+        case MEDIA_LAYER_ZSTD:
+            l->codec = LAYER_TAR_ZSTD;
+            break;
+        default:
+            return err_set(err, SM_EUNSUPPORTED, "layer %s has the unknown media type %.200s",
+                           d->digest, d->media_type ? d->media_type : "(none)");
+        }
+    }
+    return SM_OK;
+}
+
+static int read_manifest(struct source *src, const struct manifest *m, struct plan *out,
+                         struct sm_error *err)
+{
+    char what[WHAT_SIZE];
+    struct buf text = {0};
+    snprintf(what, sizeof what, "config %s", m->config.digest);
+    if (media_of(m->config.media_type) != MEDIA_CONFIG) {
+        return err_set(err, SM_EUNSUPPORTED,
+                       "%s has the unknown media type %.200s: this is not a container image", what,
+                       m->config.media_type ? m->config.media_type : "(none)");
+    }
+    int rc = source_read_blob(src, &m->config, what, &text, err);
+    if (!rc) {
+        rc = config_parse(text.data, text.len, what, &out->config, err);
+    }
+    buf_fini(&text);
+    if (!rc) {
+        memcpy(out->config_digest, m->config.digest, sizeof out->config_digest);
+        rc = take_layers(m, out, err);
+    }
+    return rc ? rc : plan_check(out, err);
+}
+
+/* Follow descriptors from index.json to a manifest. */
+static int walk(struct source *src, const char *tag, struct manifest *at, struct sm_error *err)
+{
+    char what[WHAT_SIZE] = "index.json";
+    int rc = read_index_json(src, at, err);
+    for (int depth = 0; !rc && at->kind == MEDIA_INDEX; depth++) {
+        const struct descriptor *next = NULL;
+        struct manifest found = {0};
+        struct buf text = {0};
+        if (depth >= MAX_INDEX_DEPTH) {
+            rc = err_set(err, SM_ECORRUPT, "%.200s: indexes are nested deeper than %d levels",
+                         src->label, MAX_INDEX_DEPTH);
+            break;
+        }
+        rc = choose(src, at, depth == 0, depth == 0 ? tag : NULL, what, &next, err);
+        if (!rc) {
+            snprintf(what, sizeof what, "%s %s",
+                     media_of(next->media_type) == MEDIA_INDEX ? "index" : "manifest",
+                     next->digest);
+            rc = source_read_blob(src, next, what, &text, err);
+        }
+        if (!rc) {
+            rc = manifest_parse(text.data, text.len, next->media_type, what, &found, err);
+        }
+        buf_fini(&text);
+        if (!rc) {
+            manifest_fini(at);
+            *at = found;
+        }
+    }
+    return rc;
+}
+
+int layout_resolve(struct source *src, const char *tag, struct plan *out, struct sm_error *err)
+{
+    struct manifest m = {0};
+    *out = (struct plan){0};
+    int rc = check_marker(src, err);
+    if (!rc) {
+        rc = walk(src, tag, &m, err);
+    }
+    if (!rc) {
+        rc = read_manifest(src, &m, out, err);
+    }
+    manifest_fini(&m);
+    if (rc) {
+        plan_fini(out);
+    }
+    return rc;
+}
