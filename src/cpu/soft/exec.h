@@ -143,11 +143,12 @@ static inline void *call_ptr_slow(struct soft_cpu *cpu, const struct op *o, uint
 }
 
 #define SOFT_DEFINE_LOAD(T, bits)                                                                  \
+    typedef T guest_u##bits __attribute__((aligned(1), may_alias)); /* any address */              \
     static inline T load##bits(struct soft_cpu *cpu, const struct op *o, uint64_t va)              \
     {                                                                                              \
         const struct soft_tlb_entry *e = tlb_slot(cpu->tlb_read, va);                              \
         if (tlb_hit(e, va, sizeof(T))) {                                                           \
-            return *(volatile T *)(e->host + (va - e->tag));                                       \
+            return *(volatile guest_u##bits *)(e->host + (va - e->tag));                           \
         }                                                                                          \
         return (T)call_load_slow(cpu, o, va, sizeof(T));                                           \
     }                                                                                              \
@@ -155,7 +156,7 @@ static inline void *call_ptr_slow(struct soft_cpu *cpu, const struct op *o, uint
     {                                                                                              \
         const struct soft_tlb_entry *e = tlb_slot(cpu->tlb_write, va);                             \
         if (tlb_hit(e, va, sizeof(T))) {                                                           \
-            *(volatile T *)(e->host + (va - e->tag)) = v;                                          \
+            *(volatile guest_u##bits *)(e->host + (va - e->tag)) = v;                              \
             return;                                                                                \
         }                                                                                          \
         call_store_slow(cpu, o, va, sizeof(T), v);                                                 \

@@ -154,12 +154,11 @@ static uint64_t fp_ea(const struct soft_cpu *cpu, const struct op *o)
     return (o->dst & FPS_ADDR32) != 0 ? op_ea32(cpu, o) : op_ea(cpu, o);
 }
 
-/* Copies between guest memory and local images: 2-byte units, every image is a whole number of
- * them. */
+/* Copies between guest memory and local images, each a whole number of 16-bit units. */
 static void copy16(void *to, const void *from, unsigned len)
 {
-    volatile uint16_t *t = to;
-    const volatile uint16_t *f = from;
+    volatile guest_u16 *t = to;
+    const volatile guest_u16 *f = from;
     for (unsigned i = 0; i < len / 2; i++) {
         t[i] = f[i];
     }
@@ -167,10 +166,10 @@ static void copy16(void *to, const void *from, unsigned len)
 
 static void copy64(void *to, const void *from, unsigned len)
 {
-    uint64_t *t = to;
-    const uint64_t *f = from;
+    volatile guest_u64 *t = to;
+    const volatile guest_u64 *f = from;
     for (unsigned i = 0; i < len / 8; i++) {
-        __atomic_store_n(&t[i], __atomic_load_n(&f[i], __ATOMIC_RELAXED), __ATOMIC_RELAXED);
+        t[i] = f[i];
     }
 }
 
