@@ -165,8 +165,8 @@ static void unmount_all(void)
 
 int main(void)
 {
-    struct rlimit files = {65536,
-                           65536}; /* 512 sessions of up to 7 descriptors; children set theirs */
+    /* 512 sessions of up to 7 descriptors; children set their own. */
+    struct rlimit files = {65536, 65536};
     struct server_config config = {.is_init = true, .only_cid = VSOCK_CID_HOST};
     struct boot boot = {0};
     char why[400];

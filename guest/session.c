@@ -220,7 +220,7 @@ static void pump(struct session *s)
     if (s->retired)
         return;
     if (stream_pump(s) < 0)
-        drop(s, s->phase == SESSION_CLOSING ? NULL : "cannot send");
+        drop(s, NULL); /* the host closed it: its right at any time */
     else if (s->phase == SESSION_CLOSING && wire_queued(&s->wire) == 0)
         drop(s, NULL);
 }
@@ -243,7 +243,7 @@ static void on_conn(struct source *src, uint32_t events)
             on_frame(s, &f);
     }
     if (got < 0)
-        drop(s, NULL); /* the host closed it: its right at any time */
+        drop(s, NULL);
     pump(s);
 }
 
