@@ -5,10 +5,12 @@
 #include "cpu/soft/lift_mem.h"
 #include "cpu/soft/stub.h"
 
-/* A stub under construction. Longest: FCOMI with prologue and epilogue, under 48 bytes. */
+/* A stub under construction. Longest: PCMPESTRI with every address part, about 120 bytes. */
 struct emit {
-    uint8_t b[64];
+    uint8_t b[STUB_MAX_LEN + 16];
     unsigned n;
+    unsigned to_slow[2]; /* where 8-bit displacements of branches to the slow path go; 0: none */
+    unsigned inner;      /* where the slow path comes back: the operand's host address in rdx */
 };
 
 static void put(struct emit *e, uint8_t byte)
@@ -157,14 +159,91 @@ _Static_assert(offsetof(struct op, handler) == 0, "stubs jump through [op]");
 #define OP_STORE_R64 0x89
 #define OP_LOAD_R64 0x8b
 
+static void put_bytes(struct emit *e, const char *bytes, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        put(e, (uint8_t)bytes[i]);
+    }
+}
+#define PUT(e, literal) put_bytes(e, literal, sizeof(literal) - 1)
+
+/* rax = effective address. Only the displacement is left to the operation, so that places in the
+ * guest that differ by nothing else share the stub. */
+static void put_address(struct emit *e, const struct insn *insn, const struct op *op)
+{
+    PUT(e, "\x48\x8b\x46"); /* mov rax, [rsi + disp] */
+    put(e, offsetof(struct op, disp));
+    if (op->base != SOFT_ZERO_REG) {
+        PUT(e, "\x48\x03\x47"); /* add rax, [rdi + 8 * base] */
+        put(e, (uint8_t)(op->base * 8));
+    }
+    if (op->index != SOFT_ZERO_REG) {
+        put_gpr(e, OP_LOAD_R64, R_CX, op->index);
+        if ((op->scale_seg & 3) != 0) {
+            PUT(e, "\x48\xc1\xe1"); /* shl rcx, scale */
+            put(e, op->scale_seg & 3);
+        }
+        PUT(e, "\x48\x01\xc8"); /* add rax, rcx */
+    }
+    if (lift_addr32(insn)) {
+        PUT(e, "\x89\xc0"); /* mov eax, eax */
+    }
+    if (op->scale_seg >> 4 != LIFT_NO_SEG) {
+        PUT(e, "\x48\x03\x87"); /* add rax, [rdi + seg_base[seg]] */
+        put32(e, (uint32_t)(offsetof(struct soft_cpu, seg_base) + 8u * (op->scale_seg >> 4)));
+    }
+}
+
+/* rdx = host address for an access of size bytes at rax, as tlb_probe(), or on to the slow path. */
+static void put_probe(struct emit *e, unsigned size, bool store, bool align)
+{
+    e->to_slow[0] = 0;
+    if (align) {
+        PUT(e, "\xa8\x0f\x75\x00"); /* test al, 15; jne slow */
+        e->to_slow[0] = e->n - 1;
+    }
+    PUT(e, "\x89\xc1\xc1\xe9\x08\x81\xe1"); /* mov ecx, eax; shr ecx, 8; and ecx, imm32 */
+    put32(e, (SOFT_TLB_SIZE - 1) * sizeof(struct soft_tlb_entry));
+    PUT(e, "\x48\x03\x8f"); /* add rcx, [rdi + tlb] */
+    put32(e, store ? offsetof(struct soft_cpu, tlb_write) : offsetof(struct soft_cpu, tlb_read));
+    PUT(e,
+        "\x48\x89\xc2\x48\x2b\x11\x48\x81\xfa"); /* mov rdx, rax; sub rdx, [rcx]; cmp rdx, imm32 */
+    put32(e, 4096 - size);
+    PUT(e, "\x77\x00"); /* ja slow */
+    e->to_slow[1] = e->n - 1;
+    PUT(e, "\x48\x03\x51\x08"); /* add rdx, [rcx + 8] */
+}
+_Static_assert(sizeof(struct soft_tlb_entry) == 16, "page number * 16 by one shift");
+_Static_assert(offsetof(struct soft_tlb_entry, tag) == 0, "stubs know the layout");
+_Static_assert(offsetof(struct soft_tlb_entry, host) == 8, "stubs know the layout");
+
+/* The way out of put_probe(): call slow(cpu, op, address) in our place. */
+static void put_slow_exit(struct emit *e, native_slow slow)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        if (e->to_slow[i] != 0) {
+            e->b[e->to_slow[i]] = (uint8_t)(e->n - e->to_slow[i] - 1);
+        }
+    }
+    uint64_t at = (uint64_t)(uintptr_t)slow;
+    PUT(e, "\x48\x89\xc2\x48\xb8"); /* mov rdx, rax; mov rax, imm64 */
+    put32(e, (uint32_t)at);
+    put32(e, (uint32_t)(at >> 32));
+    PUT(e, "\xff\xe0"); /* jmp rax */
+}
+
 static void build_stub(struct emit *e, const struct insn *insn, const struct op *op)
 {
     uint32_t attr = insn->desc->attr;
+    bool store = (attr & IA_STORE) != 0;
     unsigned mem_rm = RM_RDX;
+    if (insn->is_mem) {
+        put_address(e, insn, op);
+        put_probe(e, insn->mem_size, store, (attr & IA_ALIGN) != 0);
+    }
+    e->inner = e->n;
     if ((attr & IA_RAXRDX_IN) != 0) {
-        put(e, 0x48); /* mov rcx, rdx */
-        put(e, 0x89);
-        put(e, 0xd1);
+        PUT(e, "\x48\x89\xd1"); /* mov rcx, rdx */
         mem_rm = RM_RCX;
         put_gpr(e, OP_LOAD_R64, R_AX, R_AX);
         put_gpr(e, OP_LOAD_R64, R_DX, R_DX);
@@ -183,6 +262,9 @@ static void build_stub(struct emit *e, const struct insn *insn, const struct op 
         put_gpr(e, OP_STORE_R64, R_AX, op->dst);
     }
     put_dispatch(e);
+    if (insn->is_mem) {
+        put_slow_exit(e, native_slow_path(store, (attr & IA_ALIGN) != 0));
+    }
 }
 
 /* MASKMOV: data (ModRM.reg) to bounce[0], mask (ModRM.rm) to bounce[16]. */
@@ -228,14 +310,12 @@ static int lift_stub(struct soft_cpu *cpu, const struct insn *insn, struct op *o
         return -1;
     }
     op->imm = (uint64_t)(uintptr_t)stub;
+    op->handler = (op_handler)(uintptr_t)stub;
     if (maskmov) {
         op->handler = native_maskmov_handler(xmm ? 16 : 8, insn->addr32);
     } else if (insn->is_mem) {
         op->src = (uint8_t)insn->mem_size;
-        op->handler = native_mem_handler(op, insn->mem_size, (attr & IA_ALIGN) != 0,
-                                         (attr & IA_STORE) != 0, lift_addr32(insn));
-    } else {
-        op->handler = (op_handler)(uintptr_t)stub;
+        op->imm += e.inner;
     }
     return 0;
 }

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Native execution of x87, MMX and SSE instructions, between native.c (lifting), native_ops.c
- * (handlers), native_checked.c (modes that trap) and fpstate.c (control and state instructions).
+ * (slow paths), native_checked.c (modes that trap) and fpstate.c (control and state instructions).
  *
- * Every such instruction becomes a stub: the instruction itself, its memory operand replaced by
- * [rdx], its general registers by memory in soft_cpu or by eax, followed by the dispatch of the
- * next operation. So a stub is called like a handler with the operand's host address as third
- * argument, and a register-form instruction's stub is its handler.
+ * Every such instruction becomes a stub, which is the operation's handler: for a memory operand,
+ * address computation and TLB probe; the instruction itself, its memory operand replaced by [rdx],
+ * its general registers by memory in soft_cpu or by eax; the dispatch of the next operation. When
+ * the probe misses it leaves to a slow path in C, which enters the stub again behind the probe
+ * (op.imm).
  *
  * FP control: the guest's FCW is in the host register. The guest's MXCSR is too, unless it unmasks
  * an exception: then the host runs with everything masked and the sticky flags clear, cpu->mxcsr
@@ -61,9 +62,10 @@ struct native_wrap {
 /* Handler that applies NC_* (op.imm is a struct native_wrap). */
 op_handler native_checked_handler(void);
 
-/* Handler that resolves a memory operand and enters the stub in op.imm. */
-op_handler native_mem_handler(const struct op *op, unsigned size, bool align, bool store,
-                              bool addr32);
+/* Where a stub goes whose operand at va misses the TLB or is misaligned; op.src is the operand's
+ * size. */
+typedef const struct op *(*native_slow)(struct soft_cpu *cpu, const struct op *o, uint64_t va);
+native_slow native_slow_path(bool store, bool align);
 
 /* Handler of MASKMOVQ and MASKMOVDQU. op.imm is a stub that writes data and mask, size bytes each,
  * to bounce[0] and bounce[16]. */

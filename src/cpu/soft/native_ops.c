@@ -24,17 +24,12 @@ const struct op *native_run(struct soft_cpu *cpu, struct op out[2], void *mem)
     return next;
 }
 
-/* Effective address of an operand without index and segment override. */
-static inline uint64_t ea_base(const struct soft_cpu *cpu, const struct op *o)
+static void check_alignment(struct soft_cpu *cpu, const struct op *o, uint64_t va)
 {
-    return cpu->gpr[o->base] + o->disp;
-}
-
-_Noreturn static __attribute__((noinline, cold)) void misaligned(struct soft_cpu *cpu,
-                                                                 const struct op *o)
-{
-    cpu->insn_rip = op_rip(cpu, o);
-    soft_raise_code(cpu, V_GP, 0);
+    if ((va & 15) != 0) {
+        cpu->insn_rip = op_rip(cpu, o);
+        soft_raise_code(cpu, V_GP, 0);
+    }
 }
 
 /* Sixteen bytes, whatever the operand's size: both sides are larger than it. */
@@ -47,11 +42,10 @@ static void copy_bounce(void *to, const void *from)
     }
 }
 
-/* A store that misses the TLB: into whatever soft_ptr_slow offers, then on its way. */
-static __attribute__((noinline)) const struct op *
-store_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va, unsigned size)
+/* Into whatever soft_ptr_slow offers, then on its way. */
+static const struct op *store_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va)
 {
-    void *p = soft_ptr_slow(cpu, o, va, size, ACC_WRITE);
+    void *p = soft_ptr_slow(cpu, o, va, o->src, ACC_WRITE);
     bool bounced = op_ptr_bounced(cpu, p);
     uint64_t *aligned = native_host(cpu)->bounce;
     struct op run[2];
@@ -64,15 +58,13 @@ store_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va, unsigned size)
     if (bounced) {
         copy_bounce(p, aligned);
     }
-    soft_ptr_done(cpu, o, va, size, p);
+    soft_ptr_done(cpu, o, va, o->src, p);
     NEXT;
 }
 
-/* A load that misses the TLB. Apart, so that the fast path needs no stack frame. */
-static __attribute__((noinline)) const struct op *
-load_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va, unsigned size)
+static const struct op *load_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va)
 {
-    void *p = soft_ptr_slow(cpu, o, va, size, ACC_READ);
+    void *p = soft_ptr_slow(cpu, o, va, o->src, ACC_READ);
     if (op_ptr_bounced(cpu, p)) {
         copy_bounce(native_host(cpu)->bounce, p);
         p = native_host(cpu)->bounce;
@@ -80,101 +72,24 @@ load_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va, unsigned size)
     return STUB(o)(cpu, o, p);
 }
 
-static inline const struct op *do_load(struct soft_cpu *cpu, const struct op *o, uint64_t va,
-                                       unsigned size, bool align)
+static const struct op *aligned_store_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va)
 {
-    if (align && unlikely((va & 15) != 0)) {
-        misaligned(cpu, o);
-    }
-    void *p = tlb_probe(cpu->tlb_read, va, size);
-    if (likely(p != NULL)) {
-        return STUB(o)(cpu, o, p);
-    }
-    return load_slow(cpu, o, va, size);
+    check_alignment(cpu, o, va);
+    return store_slow(cpu, o, va);
 }
 
-static inline const struct op *do_store(struct soft_cpu *cpu, const struct op *o, uint64_t va,
-                                        unsigned size, bool align)
+static const struct op *aligned_load_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va)
 {
-    if (align && unlikely((va & 15) != 0)) {
-        misaligned(cpu, o);
-    }
-    void *p = tlb_probe(cpu->tlb_write, va, size);
-    if (likely(p != NULL)) {
-        return STUB(o)(cpu, o, p);
-    }
-    return store_slow(cpu, o, va, size);
+    check_alignment(cpu, o, va);
+    return load_slow(cpu, o, va);
 }
 
-/* For each size: any address form, and the short one (no index, no segment). */
-#define DEFINE_SIZE(name, size, align)                                                             \
-    OP(op_native_load##name)                                                                       \
-    {                                                                                              \
-        return do_load(cpu, o, op_ea(cpu, o), size, align);                                        \
-    }                                                                                              \
-    OP(op_native_load##name##_b)                                                                   \
-    {                                                                                              \
-        return do_load(cpu, o, ea_base(cpu, o), size, align);                                      \
-    }                                                                                              \
-    OP(op_native_store##name)                                                                      \
-    {                                                                                              \
-        return do_store(cpu, o, op_ea(cpu, o), size, align);                                       \
-    }                                                                                              \
-    OP(op_native_store##name##_b)                                                                  \
-    {                                                                                              \
-        return do_store(cpu, o, ea_base(cpu, o), size, align);                                     \
+native_slow native_slow_path(bool store, bool align)
+{
+    if (align) {
+        return store ? aligned_store_slow : aligned_load_slow;
     }
-DEFINE_SIZE(4, 4, false)
-DEFINE_SIZE(8, 8, false)
-DEFINE_SIZE(16, 16, false)
-DEFINE_SIZE(16a, 16, true)
-DEFINE_SIZE(any, o->src, false) /* x87 and PINSRx/PEXTRx operands of 1, 2 and 10 bytes */
-#undef DEFINE_SIZE
-
-OP(op_native_load_addr32)
-{
-    return do_load(cpu, o, op_ea32(cpu, o), o->src, false);
-}
-
-OP(op_native_load_addr32a)
-{
-    return do_load(cpu, o, op_ea32(cpu, o), o->src, true);
-}
-
-OP(op_native_store_addr32)
-{
-    return do_store(cpu, o, op_ea32(cpu, o), o->src, false);
-}
-
-OP(op_native_store_addr32a)
-{
-    return do_store(cpu, o, op_ea32(cpu, o), o->src, true);
-}
-
-op_handler native_mem_handler(const struct op *op, unsigned size, bool align, bool store,
-                              bool addr32)
-{
-    bool base_only = op->index == SOFT_ZERO_REG && op->scale_seg >> 4 == LIFT_NO_SEG;
-    if (addr32) {
-        if (align) {
-            return store ? op_native_store_addr32a : op_native_load_addr32a;
-        }
-        return store ? op_native_store_addr32 : op_native_load_addr32;
-    }
-#define PICK(name)                                                                                 \
-    (store ? (base_only ? op_native_store##name##_b : op_native_store##name)                       \
-           : (base_only ? op_native_load##name##_b : op_native_load##name))
-    switch (size) {
-    case 4:
-        return PICK(4);
-    case 8:
-        return PICK(8);
-    case 16:
-        return align ? PICK(16a) : PICK(16);
-    default:
-        return PICK(any);
-    }
-#undef PICK
+    return store ? store_slow : load_slow;
 }
 
 /* Bytes of the mask whose top bit is set, as bits. */

@@ -16,6 +16,8 @@
 
 #include "supermachine.h"
 
+#define STUB_MAX_LEN 160
+
 struct stub_area;
 
 /* A new area of size bytes (rounded up to a page, at most 256 MiB). Returns 0 or an error. */
@@ -26,8 +28,8 @@ void stub_area_free(struct stub_area *a); /* NULL is fine */
 void stub_reset(struct stub_area *a);
 
 /*
- * The executable address of a copy of len bytes (1 to 64), 16-byte aligned and the same for the
- * same bytes; NULL when the area is full. Callable inside a run slice.
+ * The executable address of a copy of len bytes (1 to STUB_MAX_LEN), 16-byte aligned and the same
+ * for the same bytes; NULL when the area is full. Callable inside a run slice.
  */
 const void *stub_add(struct stub_area *a, const void *bytes, unsigned len);
 

@@ -8,7 +8,6 @@
 #include "cpu/soft/stub.h"
 
 #define STUB_ALIGN 16
-#define STUB_MAX_LEN 64
 
 /* An index slot; len 0 means empty. */
 struct stub_slot {

@@ -53,7 +53,7 @@ static void full_area_refuses_until_reset(void **state)
     assert_int_equal(stub_used(a), 0);
     assert_ptr_equal(add_constant(a, 4711), first);
     assert_int_equal(call(first), 4711);
-    uint8_t big[65] = {0x90};
+    uint8_t big[STUB_MAX_LEN + 1] = {0x90};
     assert_null(stub_add(a, big, sizeof(big)));
     assert_null(stub_add(a, big, 0));
     stub_area_free(a);
