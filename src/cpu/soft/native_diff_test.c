@@ -356,6 +356,10 @@ static void compare(struct fixture *f, const struct row *r, const struct insn *i
         bool pointers = i >= 6 && i < 24;
         uint8_t want = pointers ? 0 : i == 28 || i == 29 ? 0xff : i == 30 ? 0 : host->fx[i];
         /* Whether the change to MMX state precedes #XM is the processor's business. */
+        /* DPPS and DPPD stop at the step that traps; a masked run reports all steps. */
+        if (i == 24 && vector == V_XM && strncmp(r->desc->name, "dpp", 3) == 0) {
+            continue;
+        }
         /* Is a result that trapped for its exponent inexact too? The processor rounds it as if the
          * exponent had no limits, a masked run cannot. */
         if (i == 24 && vector == V_XM && ((d->cpu.fx[24] ^ want) & ~0x20) == 0 &&
