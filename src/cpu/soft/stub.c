@@ -55,7 +55,7 @@ const void *stub_add(struct stub_area *a, const void *bytes, unsigned len)
         to[k] = k < len ? p[k] : 0xcc; /* INT3 */
     }
     a->index[i] =
-        (struct stub_slot){.hash = h, .off = (uint32_t)(a->used / STUB_ALIGN), .len = len};
+        (struct stub_slot){.hash = h, .off = (a->used / STUB_ALIGN) & 0xffffff, .len = len & 0xff};
     a->n_used++;
     const void *at = a->rx + a->used;
     a->used += need;

@@ -9,12 +9,13 @@
 
 #define STUB_ALIGN 16
 
-/* An index slot; len 0 means empty. */
+/* An index slot; len 0 means empty. 24 bits of 16-byte units reach 256 MiB. */
 struct stub_slot {
     uint32_t hash;
-    uint32_t off; /* in units of STUB_ALIGN */
-    uint32_t len;
+    uint32_t off : 24; /* in units of STUB_ALIGN */
+    uint32_t len : 8;
 };
+_Static_assert(STUB_MAX_LEN < 256, "fits stub_slot.len");
 
 struct stub_area {
     uint8_t *rw;       /* owned mapping */
