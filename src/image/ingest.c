@@ -22,6 +22,12 @@ struct feed {
     uint64_t got;
 };
 
+/* What messages call it: its digest where it has one. */
+static const char *name_of(const struct plan_layer *l)
+{
+    return l->digest[0] ? l->digest : l->entry;
+}
+
 static ssize_t feed_read(void *opaque, void *data, size_t len)
 {
     struct feed *f = opaque;
@@ -42,12 +48,12 @@ static ssize_t feed_read(void *opaque, void *data, size_t len)
 }
 
 /* Look at the first bytes (RFC 1952, RFC 8878); everything else is taken for a plain tar. */
-static int sniff(struct feed *f, const char *entry, enum layer_codec *codec, struct sm_error *err)
+static int sniff(struct feed *f, const char *name, enum layer_codec *codec, struct sm_error *err)
 {
     while (f->head_len < sizeof f->head) {
         ssize_t n = f->stream->read(f->stream, f->head + f->head_len, sizeof f->head - f->head_len);
         if (n < 0) {
-            return err_sys(err, "cannot read layer %s", entry);
+            return err_sys(err, "cannot read layer %s", name);
         }
         if (n == 0) {
             break;
@@ -81,12 +87,12 @@ static int verify(struct feed *f, const struct plan_layer *l, const char *diff_i
 {
     char actual[DIGEST_STR_SIZE];
     if ((rc && rc != SM_ECORRUPT) || drain(f)) {
-        return rc ? rc : err_sys(err, "cannot read layer %s", l->entry);
+        return rc ? rc : err_sys(err, "cannot read layer %s", name_of(l));
     }
     hash_final(f->hash, actual);
     if (f->got != f->stream->size_bytes) {
         return err_set(err, SM_ECORRUPT,
-                       "layer %s is truncated: %" PRIu64 " bytes instead of %" PRIu64, l->entry,
+                       "layer %s is truncated: %" PRIu64 " bytes instead of %" PRIu64, name_of(l),
                        f->got, f->stream->size_bytes);
     }
     if (l->digest[0] && strcmp(actual, l->digest) != 0) {
@@ -94,12 +100,12 @@ static int verify(struct feed *f, const struct plan_layer *l, const char *diff_i
                        l->digest, actual);
     }
     if (rc) {
-        return err_wrap(err, rc, "layer %s", l->digest[0] ? l->digest : l->entry);
+        return err_wrap(err, rc, "layer %s", name_of(l));
     }
     if (strcmp(actual_diff_id, diff_id) != 0) {
         return err_set(err, SM_ECORRUPT,
                        "layer %s does not match its diff id in the config: %s instead of %s",
-                       l->digest[0] ? l->digest : l->entry, actual_diff_id, diff_id);
+                       name_of(l), actual_diff_id, diff_id);
     }
     return SM_OK;
 }
@@ -114,17 +120,17 @@ static int convert(struct source *src, const struct plan_layer *l, const char *d
     if (rc) {
         return rc != SM_ENOTFOUND
                    ? rc
-                   : err_set(err, rc, "layer %s is missing from %.150s%s", l->entry, src->label,
+                   : err_set(err, rc, "layer %s is missing from %.150s%s", name_of(l), src->label,
                              l->foreign ? ": it is a foreign layer, which images need not contain"
                                         : "");
     }
     if (l->size_known && f.stream->size_bytes != l->size_bytes) {
         rc = err_set(err, SM_ECORRUPT, "layer %s has %" PRIu64 " bytes instead of %" PRIu64 "%s",
-                     l->digest, f.stream->size_bytes, l->size_bytes,
+                     name_of(l), f.stream->size_bytes, l->size_bytes,
                      f.stream->size_bytes < l->size_bytes ? ": it is truncated" : "");
     } else if (!(f.hash = hash_new())) {
         rc = err_set(err, SM_ENOMEM, "out of memory");
-    } else if (l->codec_known || !(rc = sniff(&f, l->entry, &codec, err))) {
+    } else if (l->codec_known || !(rc = sniff(&f, name_of(l), &codec, err))) {
         struct layer_input in = {feed_read, &f};
         rc = layer_to_erofs(&in, codec, into->fd, NULL, actual, err);
         rc = verify(&f, l, diff_id, actual, rc, err);

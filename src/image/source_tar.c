@@ -88,7 +88,9 @@ static int add_entry(struct tar_source *t, struct archive_entry *e, int64_t offs
     const char *soft = archive_entry_symlink(e);
     bool file = !hard && archive_entry_filetype(e) == AE_IFREG;
     if (!name || !(file || hard || soft)) {
-        return SM_OK; /* folders and oddities hold nothing that we read */
+        /* Folders and oddities hold nothing that we read; nor do names that libarchive cannot put
+         * into the process's locale, as all that we look for is ASCII. */
+        return SM_OK;
     }
     t->name_bytes += strlen(name);
     if (t->n >= MAX_ENTRIES || t->name_bytes > MAX_NAME_BYTES) {

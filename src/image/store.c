@@ -105,8 +105,12 @@ static int check_version(const char *path, struct sm_error *err)
 static int make_folder(const char *store, const char *path, struct sm_error *err)
 {
     struct stat st;
-    if (mkdir(path, 0700) && errno != EEXIST && stat(path, &st)) {
-        return store_fail(store, "creating its folders", err);
+    if (mkdir(path, 0700) && errno != EEXIST) {
+        int why = errno;
+        if (stat(path, &st)) { /* else it is there, and only this file system cannot be written */
+            errno = why;
+            return store_fail(store, "creating its folders", err);
+        }
     }
     /* A folder that somebody else may write into could plant layers. */
     if (stat(path, &st) || !S_ISDIR(st.st_mode)) {

@@ -53,9 +53,7 @@ int tar_reader_open(struct tar_reader *r, int fd, off_t offset, struct sm_error 
     if (!r->block || !r->archive) {
         return err_set(err, SM_ENOMEM, "out of memory");
     }
-    /* Names as raw bytes: no dependence on the process's locale. */
     if (archive_read_support_format_tar(r->archive) != ARCHIVE_OK ||
-        archive_read_set_options(r->archive, "hdrcharset=BINARY") != ARCHIVE_OK ||
         archive_read_open2(r->archive, r, NULL, block_read, block_skip, NULL) != ARCHIVE_OK) {
         return err_set(err, SM_ECORRUPT, "cannot read the archive: %s",
                        archive_error_string(r->archive));

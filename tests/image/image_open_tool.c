@@ -18,24 +18,24 @@ static json_t *list(const struct string_list *l)
     return out;
 }
 
-static void print(const struct image *image)
+static int print(const struct image *image)
 {
     const struct image_config *c = &image->config;
     json_t *layers = json_array();
     for (size_t i = 0; i < image->n_layers; i++) {
         const struct image_layer *l = &image->layers[i];
-        json_array_append_new(layers,
-                              json_pack("{s:s, s:I, s:s}", "path", l->path, "size",
-                                        (json_int_t)l->size_bytes, "diff_id", l->diff_id));
+        json_array_append_new(layers, json_pack("{s:s, s:I, s:s}", "path", l->path, "size",
+                                                (json_int_t)l->size_bytes, "diff_id", l->diff_id));
     }
-    json_t *out = json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:s?, s:s?, s:o}", "config_digest",
-                            image->config_digest, "os", c->os, "architecture", c->architecture,
-                            "entrypoint", list(&c->entrypoint), "cmd", list(&c->cmd), "env",
-                            list(&c->env), "working_dir", c->working_dir, "user", c->user, "layers",
-                            layers);
-    json_dumpf(out, stdout, JSON_INDENT(2));
+    json_t *out =
+        json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:s?, s:s?, s:o}", "config_digest",
+                  image->config_digest, "os", c->os, "architecture", c->architecture, "entrypoint",
+                  list(&c->entrypoint), "cmd", list(&c->cmd), "env", list(&c->env), "working_dir",
+                  c->working_dir, "user", c->user, "layers", layers);
+    int rc = json_dumpf(out, stdout, JSON_INDENT(2));
     printf("\n");
     json_decref(out);
+    return rc || fflush(stdout) ? -1 : 0;
 }
 
 int main(int argc, char **argv)
@@ -54,8 +54,9 @@ int main(int argc, char **argv)
     }
     if (rc) {
         fprintf(stderr, "image_open_tool: %s (code %d)\n", err.text, rc);
-    } else {
-        print(image);
+    } else if (print(image)) {
+        fprintf(stderr, "image_open_tool: cannot write the result\n");
+        rc = SM_EIO;
     }
     image_free(image);
     store_close(store);
