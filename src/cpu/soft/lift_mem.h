@@ -2,8 +2,8 @@
 /*
  * From a decoded memory operand to the address fields of a cached operation. Pure; any thread.
  *
- * A 67 prefix truncates the sum to 32 bits before the segment base is added, which op_ea() cannot do:
- * when lift_addr32() says so, the handler must use op_ea32() instead.
+ * A 67 prefix truncates the sum to 32 bits before the segment base is added, which op_ea() cannot
+ * do: when lift_addr32() says so, the handler must use op_ea32() instead.
  */
 #ifndef SM_SOFT_LIFT_MEM_H
 #define SM_SOFT_LIFT_MEM_H
@@ -13,8 +13,8 @@
 #define LIFT_NO_SEG 7 /* seg_base[7] is always 0 */
 
 /*
- * Fill base, index, scale_seg and disp of *op from the ModRM memory operand (insn->is_mem) or the moffs
- * of insn. next_rip is the address of the following instruction (RIP-relative operands).
+ * Fill base, index, scale_seg and disp of *op from the ModRM memory operand (insn->is_mem) or the
+ * moffs of insn. next_rip is the address of the following instruction (RIP-relative operands).
  */
 static inline void lift_mem(const struct insn *insn, uint64_t next_rip, struct op *op)
 {
