@@ -188,14 +188,17 @@ int main(void)
         give_up(why);
     etc_init(boot.hostname);
     loopback_up();
-    if (boot.selftest) {
+    if (boot.selftest)
         selftest_print(boot.layers);
-        power_off();
-    }
     config.listen_fd = listen_vsock();
     if (config.listen_fd < 0)
         power_off();
-    send_beacon(NULL);
+    if (!boot.selftest)
+        send_beacon(NULL);
+    else if (selftest_drive())
+        config.only_cid = VSOCK_CID_LOCAL;
+    else
+        power_off();
     if (server_run(&config) < 0)
         klog_error("the server ended: %s", strerror(errno));
     unmount_all();

@@ -6,6 +6,7 @@
 
 #include <sys/socket.h>
 
+#define VSOCK_CID_LOCAL 1u
 #define VSOCK_CID_HOST 2u
 #define VSOCK_CID_ANY 0xffffffffu
 

@@ -1,9 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Boot the guest kernel and the agent under QEMU with two EROFS layers on virtio-pmem, and look at what
-# sm.selftest=1 prints: boot.sh AGENT KERNEL_DIR BUILD_INITRAMFS. Needs neither KVM nor root.
+# sm.selftest=1 prints: boot.sh AGENT KERNEL_DIR BUILD_INITRAMFS
+# DRIVER. Then DRIVER (guest/selftest_driver.c) plays the host inside it. Needs neither KVM nor root.
 set -eu
-agent=$1 kernel=$2 build=$3
+agent=$1 kernel=$2 build=$3 driver=$4
 
 for tool in qemu-system-x86_64 mkfs.erofs timeout; do
     command -v $tool >/dev/null || {
@@ -17,7 +18,13 @@ trap 'rm -rf "$dir"' EXIT INT TERM
 # The lower layer tries what a hostile image may: links and files where mount points belong.
 mkdir -p "$dir/0/bin" "$dir/0/only-lower" "$dir/1/etc"
 cp /bin/busybox "$dir/0/bin/"
-ln -s busybox "$dir/0/bin/true"
+for applet in $(/bin/busybox --list); do
+    [ "$applet" = busybox ] || ln -s busybox "$dir/0/bin/$applet"
+done
+cp "$driver" "$dir/1/selftest-driver"
+echo content >"$dir/0/only-lower/file"
+printf 'root:x:0:0::/root:/bin/sh\napp:x:1000:1001::/home/app:/bin/sh\n' >"$dir/1/etc/passwd"
+printf 'root:x:0:\ndisk:x:6:app\n' >"$dir/1/etc/group"
 echo lower >"$dir/0/selftest"
 ln -s /nowhere "$dir/0/dev"
 echo file >"$dir/0/sys"
@@ -31,7 +38,7 @@ for n in 0 1; do
     set -- "$@" -object "memory-backend-file,id=m$n,mem-path=$dir/$n.erofs,size=4M,share=on" \
         -device "virtio-pmem-pci,memdev=m$n,id=p$n"
 done
-EXTRA_MODULES=virtio_pci:- "$build" "$agent" "$kernel/modules" "$dir/initramfs.cpio"
+EXTRA_MODULES='virtio_pci:- vsock_loopback:-' "$build" "$agent" "$kernel/modules" "$dir/initramfs.cpio"
 
 boot() { # layers, devices...
     layers=$1
@@ -67,6 +74,11 @@ expect '^selftest: init hidden$'
 expect '^selftest: exec /bin/true 0$'
 expect '^selftest done$'
 expect 'erofs: DAX enabled'
+expect '^driver: ok shutdown'
+if grep '^driver: FAILED' "$dir/log"; then
+    echo "FAIL: in the guest"
+    exit 1
+fi
 expect 'reboot: Power down'
 if grep -q 'no DAX' "$dir/log"; then
     echo "FAIL: DAX was refused"
