@@ -350,6 +350,11 @@ static int read_entry(struct tarball *t, const uint8_t *b, enum dialect d, int64
         return err_set(err, SM_ECORRUPT, "tar byte %llu: GNU sparse entry in another format",
                        (unsigned long long)t->offset);
     }
+    /* libarchive takes a size from there whatever the type. */
+    if (flag != 'S' && d == DIALECT_GNU && !all_zero(b + 386, 495 - 386)) {
+        return err_set(err, SM_ECORRUPT, "tar byte %llu: sparse map on an entry that is not sparse",
+                       (unsigned long long)t->offset);
+    }
     memset(&t->entry, 0, sizeof t->entry);
     int rc = set_names(t, b, d, err);
     rc = rc ? rc : set_type(t, flag, err);
