@@ -157,5 +157,9 @@ int ingest_layer(struct store *store, struct source *src, const struct plan_laye
         }
     }
     store_layer_abort(&into);
+    if (rc == SM_ENOSPC) {
+        err_wrap(err, rc, "the store %.150s has no room for layer %s", store_path(store),
+                 name_of(layer));
+    }
     return rc ? rc : store_find_layer(store, diff_id, &out->path, &out->size_bytes, err);
 }

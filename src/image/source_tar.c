@@ -19,7 +19,7 @@
 #include "image/tar_reader.h"
 
 #define MAX_ENTRIES 100000
-#define MAX_NAME_BYTES (16u << 20) /* of all names together */
+#define MAX_NAME_BYTES (16u << 20) /* of all names and links together */
 #define MAX_HOPS 8
 
 struct entry {
@@ -43,41 +43,47 @@ struct entry_stream {
     uint64_t left;
 };
 
-/* Lexically clean "base/../name" into a path from the archive's root; NULL when it leaves the root
- * or memory is out. */
+/* Append the n bytes of path at in to the clean path in out (len bytes, no '/' at either end).
+ * False when it leaves the root. */
+static bool append_clean(char *out, size_t *len, const char *in, size_t n)
+{
+    for (size_t part; n > 0; in += part, n -= part) {
+        const char *slash = memchr(in, '/', n);
+        part = slash ? (size_t)(slash - in) + 1 : n;
+        size_t name = slash ? part - 1 : part;
+        if (name == 0 || (name == 1 && in[0] == '.')) {
+            continue;
+        }
+        if (name == 2 && in[0] == '.' && in[1] == '.') {
+            if (*len == 0) {
+                return false;
+            }
+            while (*len > 0 && out[--*len] != '/') {
+            }
+            continue;
+        }
+        if (*len > 0) {
+            out[(*len)++] = '/';
+        }
+        memcpy(out + *len, in, name);
+        *len += name;
+    }
+    return true;
+}
+
+/* name, seen from the folder base (base_len bytes), as a path from the archive's root; NULL when it
+ * leaves the root or memory is out. */
 static char *clean_name(const char *base, size_t base_len, const char *name)
 {
-    char *joined = malloc(base_len + strlen(name) + 2);
-    if (!joined) {
+    size_t len = 0;
+    char *out = malloc(base_len + strlen(name) + 2);
+    if (!out || !append_clean(out, &len, base, base_len) ||
+        !append_clean(out, &len, name, strlen(name))) {
+        free(out);
         return NULL;
     }
-    memcpy(joined, base, base_len);
-    joined[base_len] = '/';
-    strcpy(joined + base_len + 1, name);
-    char *out = joined, *in = joined;
-    while (*in) {
-        size_t len = strcspn(in, "/");
-        char *next = in + len + (in[len] == '/');
-        if (len == 2 && in[0] == '.' && in[1] == '.') {
-            if (out == joined) {
-                free(joined);
-                return NULL;
-            }
-            do {
-                out--;
-            } while (out > joined && out[-1] != '/');
-        } else if (len > 0 && !(len == 1 && in[0] == '.')) {
-            memmove(out, in, len);
-            out += len;
-            *out++ = '/';
-        }
-        in = next;
-    }
-    if (out > joined) {
-        out--;
-    }
-    *out = '\0';
-    return joined;
+    out[len] = '\0';
+    return out;
 }
 
 static int add_entry(struct tar_source *t, struct archive_entry *e, int64_t offset,
@@ -92,7 +98,7 @@ static int add_entry(struct tar_source *t, struct archive_entry *e, int64_t offs
          * into the process's locale, as all that we look for is ASCII. */
         return SM_OK;
     }
-    t->name_bytes += strlen(name);
+    t->name_bytes += strlen(name) * 2 + (hard ? strlen(hard) : soft ? strlen(soft) : 0);
     if (t->n >= MAX_ENTRIES || t->name_bytes > MAX_NAME_BYTES) {
         return err_set(err, SM_EUNSUPPORTED, "%s holds too many entries", t->src.label);
     }

@@ -165,12 +165,13 @@ int store_open(const char *path, struct store **out, struct sm_error *err)
                        path, (unsigned)st.st_uid);
     }
     struct store *s = calloc(1, sizeof *s);
-    if (!s || !(s->path = strdup(path))) {
+    /* Absolute, so that the paths handed out survive a change of the working directory. */
+    if (!s || !(s->path = realpath(path, NULL))) {
         free(s);
-        return err_set(err, SM_ENOMEM, "out of memory");
+        return err_sys(err, "cannot open the store %s", path);
     }
     s->patience_ms = 120000;
-    int rc = check_version(path, err);
+    int rc = check_version(s->path, err);
     if (!rc) {
         rc = make_folders(s, err);
     }

@@ -33,7 +33,7 @@ int store_default_path(char **out, struct sm_error *err);
 int store_open(const char *path, struct store **out, struct sm_error *err);
 void store_close(struct store *store);
 
-const char *store_path(const struct store *store); /* as long as the store is open */
+const char *store_path(const struct store *store); /* absolute; as long as the store is open */
 
 /* The complete layer with this diff id: its path (the caller frees) and size. Reads none of its
  * bytes. SM_ENOTFOUND when there is none. diff_id must be digest_valid(). */

@@ -224,6 +224,16 @@ class DockerArchive(ImageCase):
                 docker_archive(self.path("d.tar"), [A, B], style=style, last=last)
                 self.opens("docker-archive:" + self.path("d.tar"), [A, B])
 
+    def test_links(self):
+        """A layer through links: in its folder, up and down, absolute, hard, several hops."""
+        for links in ([("k/l", "real")], [("k/l", "../k/./real")], [("k/l", "/k//real")],
+                      [("k/l", "m"), ("k/m", "n"), ("k/n", "real")], [("./k/l", "../k/x/../real")]):
+            shutil.rmtree(self.store, ignore_errors=True)
+            with open(self.path("d.tar"), "wb") as f:
+                f.write(tar([("manifest.json", doc([{"Config": "c", "Layers": ["k/l"]}])),
+                             ("c", doc(config([A]))), *links, ("k/real", A)]))
+            self.opens("docker-archive:" + self.path("d.tar"), [A])
+
     def test_compressed_layers(self):
         for style in ("old", "new"):
             for media in (GZIP, ZSTD):

@@ -174,6 +174,7 @@ class NoSpace(StoreCase):
             if r.returncode:
                 self.assertIn("No space left on device", r.stderr)
                 self.assertIn("(code -11)", r.stderr)
+                self.assertIn(store, r.stderr)
                 self.assertEqual(r.stderr.count("\n"), 1)
                 if os.path.isdir(store + "/tmp"):
                     self.assertEqual(os.listdir(store + "/tmp"), [])
