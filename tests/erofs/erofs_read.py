@@ -7,6 +7,7 @@ regular files never tail-packed (DAX), no two files sharing data blocks, everyth
 """
 import hashlib
 import struct
+import zlib
 
 BLOCK = 4096
 PREFIX = {1: b"user.", 2: b"system.posix_acl_access", 3: b"system.posix_acl_default",
@@ -130,7 +131,9 @@ class Image:
         if kind == 0o100000:
             need(layout in (0, 4), "regular file is tail-packed")
             e.size = size
-            e.sha256 = hashlib.sha256(self.content(nid, layout, size, union, at + 64 + xsize)).hexdigest()
+            data = self.content(nid, layout, size, union, at + 64 + xsize)
+            e.sha256 = hashlib.sha256(data).hexdigest()
+            e._crc = zlib.crc32(data)
         elif kind == 0o120000:
             e.target = self.content(nid, layout, size, union, at + 64 + xsize)
         elif kind == 0o040000:

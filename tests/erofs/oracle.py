@@ -86,6 +86,53 @@ class Tar:
         return self.buf.getvalue()
 
 
+def make_tree(src, files=2000):
+    """A tree with one of everything (needs root)."""
+    os.makedirs(src + "/dir/empty")
+    os.makedirs(src + "/" + "/".join(["deep" * 20] * 12))
+    for i in range(files):
+        with open(f"{src}/dir/{'n' * (i % 60)}{i}", "w") as f:
+            f.write(str(i) * (i % 7))
+    for size in (0, 1, 4095, 4096, 4097, 100000, 3 << 20):
+        with open(f"{src}/size-{size}", "wb") as f:
+            f.write(os.urandom(size))
+    for n, spots in enumerate(([], [0], [4096], [70000, 5000000], [10 << 20], range(0, 9 << 20, 8192))):
+        with open(f"{src}/sparse-{n}", "wb") as f:
+            for at in spots:
+                f.seek(at)
+                f.write(b"data" * 200)
+            f.truncate((11 << 20) + n)
+    os.link(src + "/size-4097", src + "/dir/hard")
+    os.link(src + "/size-4097", src + "/a-hard")
+    os.symlink("size-1", src + "/symlink")
+    os.symlink("x" * 4000, src + "/long-symlink")
+    os.symlink("y" * 150, src + "/mid-symlink")
+    os.link(src + "/symlink", src + "/symlink-hard", follow_symlinks=False)
+    os.mkfifo(src + "/fifo")
+    os.mknod(src + "/chr", 0o020600, os.makedev(4095, 1048575))
+    os.mknod(src + "/blk", 0o060660, os.makedev(8, 300))
+    os.chown(src + "/size-1", 65534, 4000000000)
+    os.chown(src + "/dir", 2147483648, 1)
+    os.chmod(src + "/size-4096", 0o6755)
+    os.chmod(src + "/dir/empty", 0o1777)
+    os.chmod(src + "/size-0", 0)
+    os.setxattr(src + "/size-1", "user.one", b"1\0\xff")
+    os.setxattr(src + "/size-1", "user.empty", b"")
+    os.setxattr(src + "/size-1", "user.big", bytes(range(256)) * 10)
+    os.setxattr(src + "/size-1", "trusted.t", b"t")
+    os.setxattr(src + "/dir", "user.on-dir", b"d" * 3000)
+    subprocess.run(["setcap", "cap_net_raw+ep", src + "/size-4095"], check=True)
+    for name in (b"\xff\xfe", b"new\nline", "caf\u00e9".encode(), "cafe\u0301".encode(), b"-", b"!",
+                 b"z" * 255, b"back\\slash"):
+        with open(os.fsencode(src) + b"/" + name, "wb") as f:
+            f.write(name)
+    os.utime(src + "/size-1", ns=(0, -1500000000))
+    os.utime(src + "/size-4096", ns=(0, (1 << 33) * 10**9 + 123456789))
+    os.utime(src + "/symlink", ns=(0, 12345678901234567), follow_symlinks=False)
+    os.utime(src + "/dir", ns=(0, 7))
+    return src
+
+
 def disk_listing(root):
     """As erofs_read.listing, of a directory of the host."""
     root = os.fsencode(root)
