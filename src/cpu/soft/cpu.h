@@ -122,6 +122,7 @@ struct soft_cpu {
     bool int_shadow;          /* STI or MOV SS: no interrupt before the next block */
     uint32_t mode;            /* MODE_* of the current state, see soft_update_mode() */
     _Atomic uint32_t pending; /* PEND_*; any thread */
+    atomic_bool waiting;      /* asleep on pending, in HLT; any thread */
     int32_t budget;           /* blocks until the next look at the clock */
     uint64_t rip;             /* of the next instruction, whenever no block runs */
     uint64_t insn_rip;        /* of the instruction that is raising or executing in soft_sys_exec() */

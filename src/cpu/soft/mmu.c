@@ -8,6 +8,7 @@
  * code; so permission, dirty bits and self-modifying code cost nothing on the fast path.
  */
 #include "cpu/soft/exec.h"
+#include "cpu/soft/ioapic.h"
 #include "cpu/soft/soft.h"
 
 #define PTE_P 0x1ull
@@ -338,6 +339,24 @@ static void host_store(uint8_t *p, unsigned size, uint64_t v)
     }
 }
 
+/* The I/O APIC belongs to the engine; everything else outside memory is on the VM's bus. */
+static uint64_t device_read(struct soft_cpu *cpu, gpa_t gpa, unsigned size)
+{
+    if (gpa - IOAPIC_BASE < IOAPIC_LEN) {
+        return soft_ioapic_ops.read(cpu->engine->ioapic, gpa - IOAPIC_BASE, size);
+    }
+    return bus_read(cpu->engine->config.mmio, gpa, size);
+}
+
+static void device_write(struct soft_cpu *cpu, gpa_t gpa, unsigned size, uint64_t v)
+{
+    if (gpa - IOAPIC_BASE < IOAPIC_LEN) {
+        soft_ioapic_ops.write(cpu->engine->ioapic, gpa - IOAPIC_BASE, size, v);
+    } else {
+        bus_write(cpu->engine->config.mmio, gpa, size, v);
+    }
+}
+
 static uint64_t place_load(struct soft_cpu *cpu, const struct place *at, unsigned size)
 {
     if (at->host) {
@@ -346,10 +365,10 @@ static uint64_t place_load(struct soft_cpu *cpu, const struct place *at, unsigne
     uint64_t v = 0;
     soft_fp_leave(cpu);
     if (size == 1 || size == 2 || size == 4 || size == 8) {
-        v = bus_read(cpu->engine->config.mmio, at->gpa, size);
+        v = device_read(cpu, at->gpa, size);
     } else {
         for (unsigned i = 0; i < size; i++) {
-            v |= bus_read(cpu->engine->config.mmio, at->gpa + i, 1) << (8 * i);
+            v |= device_read(cpu, at->gpa + i, 1) << (8 * i);
         }
     }
     soft_fp_enter(cpu);
@@ -370,10 +389,10 @@ static void place_store(struct soft_cpu *cpu, const struct place *at, unsigned s
     }
     soft_fp_leave(cpu);
     if (size == 1 || size == 2 || size == 4 || size == 8) {
-        bus_write(cpu->engine->config.mmio, at->gpa, size, v);
+        device_write(cpu, at->gpa, size, v);
     } else {
         for (unsigned i = 0; i < size; i++) {
-            bus_write(cpu->engine->config.mmio, at->gpa + i, 1, v >> (8 * i) & 0xff);
+            device_write(cpu, at->gpa + i, 1, v >> (8 * i) & 0xff);
         }
     }
     soft_fp_enter(cpu);

@@ -9,6 +9,7 @@
 
 struct stub_area;
 struct soft_ioapic;
+struct builder; /* lift.c */
 
 /* Per guest RAM page. */
 #define PF_CODE 0x1u    /* blocks were lifted from it: never in a write TLB */
@@ -38,6 +39,7 @@ struct engine {
     _Atomic uint8_t *page_flags; /* owned: PF_* by RAM page index */
     uint64_t n_pages;
     uint64_t tsc_khz;
+    struct builder *builder; /* owned: scratch of lift_block() */
 
     /* pages written by devices, waiting for the vCPU to drop their code; under dma_lock */
     atomic_flag dma_lock;
@@ -84,6 +86,9 @@ void blocks_drain_dma(struct soft_cpu *cpu);
 
 /* Make the block at (rip, phys) from host bytes; NULL when the arena is full. */
 struct block *lift_block(struct soft_cpu *cpu, uint64_t rip, gpa_t phys);
+size_t lift_builder_size(void);
+/* The run loop found the block that cpu->link_from leads to: tie them together. */
+void branch_link(struct soft_cpu *cpu, struct block *target);
 /* Handlers put into a dropped block: leave to the run loop at the block's start, or at this operation. */
 const struct op *lift_stale_entry(struct soft_cpu *cpu, const struct op *o);
 const struct op *lift_stale_next(struct soft_cpu *cpu, const struct op *o);

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The run loop of a vCPU: pending work, interrupts, halting, finding the next block; and the landing of
+ * every exception that a handler raises. Blocks call each other without coming back here, until one ends
+ * in something unknown, or must_stop() says so.
+ */
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include "cpu/soft/fpstate.h"
+#include "cpu/soft/ops.h"
+#include "cpu/soft/run.h"
+
+/* Blocks between two looks at the clock: some tens of microseconds. */
+#define POLL_BLOCKS 2048
+
+_Noreturn static void land(struct soft_cpu *cpu)
+{
+    __builtin_longjmp(cpu->landing, 1);
+}
+
+_Noreturn void soft_raise(struct soft_cpu *cpu, unsigned vector)
+{
+    cpu->exc_vector = (uint8_t)vector;
+    cpu->exc_has_code = false;
+    cpu->exc_code = 0;
+    land(cpu);
+}
+
+_Noreturn void soft_raise_code(struct soft_cpu *cpu, unsigned vector, uint32_t code)
+{
+    cpu->exc_vector = (uint8_t)vector;
+    cpu->exc_has_code = true;
+    cpu->exc_code = code;
+    land(cpu);
+}
+
+_Noreturn void soft_raise_pf(struct soft_cpu *cpu, uint64_t va, uint32_t code)
+{
+    cpu->cr2 = va;
+    soft_raise_code(cpu, V_PF, code);
+}
+
+_Noreturn void soft_fail(struct soft_cpu *cpu, const char *why)
+{
+    cpu->failure = why;
+    atomic_fetch_or(&cpu->pending, PEND_SHUTDOWN);
+    land(cpu);
+}
+
+_Noreturn void soft_shutdown(struct soft_cpu *cpu)
+{
+    cpu->failure = NULL;
+    atomic_fetch_or(&cpu->pending, PEND_SHUTDOWN);
+    land(cpu);
+}
+
+/* libc's wrapper may touch vector registers, and errno; the kernel does neither. */
+static long futex(_Atomic uint32_t *word, int op, uint32_t value, const struct timespec *timeout)
+{
+    long ret;
+    register const struct timespec *r10 __asm__("r10") = timeout;
+    __asm__ volatile("syscall"
+                     : "=a"(ret)
+                     : "a"(SYS_futex), "D"(word), "S"(op), "d"(value), "r"(r10)
+                     : "rcx", "r11", "memory");
+    return ret;
+}
+
+void soft_notify(struct soft_cpu *cpu, uint32_t pend_bits)
+{
+    atomic_fetch_or(&cpu->pending, pend_bits);
+    if (atomic_load(&cpu->waiting)) {
+        futex(&cpu->pending, FUTEX_WAKE_PRIVATE, 1, NULL);
+    }
+}
+
+/* Sleep until something is pending or the APIC timer expires. */
+static void sleep_halted(struct soft_cpu *cpu)
+{
+    uint64_t ns = soft_lapic_deadline_ns(cpu);
+    struct timespec t = {.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
+    if (ns == 0) {
+        return;
+    }
+    atomic_store(&cpu->waiting, true);
+    if (atomic_load(&cpu->pending) == 0) {
+        futex(&cpu->pending, FUTEX_WAIT_PRIVATE, 0, ns == UINT64_MAX ? NULL : &t);
+    }
+    atomic_store(&cpu->waiting, false);
+}
+
+void soft_update_mode(struct soft_cpu *cpu)
+{
+    uint32_t old = cpu->mode;
+    cpu->cpl = (cpu->seg[SEG_SS].attr >> 5) & 3;
+    uint32_t mode = soft_fp_mode_bits(cpu);
+    mode |= cpu->cpl == 3 ? MODE_USER : 0;
+    mode |= (cpu->sys_flags & FL_TF) ? MODE_STEP : 0;
+    mode |= (cpu->seg[SEG_CS].attr & 0x2000) ? 0 : MODE_COMPAT; /* CS.L */
+    cpu->mode = mode;
+    cpu->tlb_read = cpu->tlb[cpu->cpl == 3][0];
+    cpu->tlb_write = cpu->tlb[cpu->cpl == 3][1];
+    if ((old ^ mode) & ~MODE_USER) {
+        soft_code_flush(cpu); /* links were made for the other mode */
+    }
+    if ((cpu->cr0 & (CR0_PG | CR0_PE)) != (CR0_PG | CR0_PE) || !(cpu->efer & EFER_LMA)) {
+        soft_fail(cpu, "the guest left 64-bit long mode, which the soft engine does not support yet");
+    }
+}
+
+/* Bits of pending that the loop itself deals with. True: leave the loop with *exit. */
+static bool handle_pending(struct soft_cpu *cpu, uint32_t p, enum vcpu_exit *exit)
+{
+    if (p & PEND_SHUTDOWN) {
+        *exit = cpu->failure ? VCPU_EXIT_FAILED : VCPU_EXIT_SHUTDOWN;
+        return true;
+    }
+    if (p & PEND_KICK) {
+        atomic_fetch_and(&cpu->pending, ~PEND_KICK);
+        *exit = VCPU_EXIT_KICKED;
+        return true;
+    }
+    if (p & PEND_CODE) {
+        atomic_fetch_and(&cpu->pending, ~PEND_CODE);
+        blocks_drain_dma(cpu);
+    }
+    if ((p & PEND_IRQ) && !cpu->int_shadow) {
+        atomic_fetch_and(&cpu->pending, ~PEND_IRQ);
+        cpu->irq_check = true;
+    }
+    return false;
+}
+
+static void try_interrupt(struct soft_cpu *cpu)
+{
+    if (!(cpu->sys_flags & FL_IF)) {
+        return;
+    }
+    int vector = soft_lapic_accept(cpu);
+    if (vector < 0) {
+        cpu->irq_check = false;
+        return;
+    }
+    cpu->link_from = NULL;
+    cpu->insn_rip = cpu->rip;
+    soft_deliver_irq(cpu, (unsigned)vector);
+}
+
+static struct block *next_block(struct soft_cpu *cpu)
+{
+    const struct soft_jump_entry *j = soft_jump_slot(cpu, cpu->rip);
+    struct block *b = j->block;
+    if (!(j->rip == cpu->rip && j->gen == cpu->gen[j->global] && b && b->mode == cpu->mode)) {
+        b = blocks_find(cpu);
+    }
+    if (cpu->link_from) {
+        branch_link(cpu, b);
+    }
+    return b;
+}
+
+static void run_block(struct soft_cpu *cpu, struct block *b)
+{
+    cpu->block = b;
+#ifdef SOFT_TAILCALL
+    b->ops[0].handler(cpu, b->ops);
+#else
+    for (const struct op *o = b->ops; o;) {
+        o = o->handler(cpu, o);
+    }
+#endif
+}
+
+static bool wants_halt(struct soft_cpu *cpu)
+{
+    if (!cpu->halted) {
+        return false;
+    }
+    if ((cpu->sys_flags & FL_IF) && soft_lapic_ready(cpu)) {
+        cpu->halted = false;
+        cpu->irq_check = true;
+        return true; /* go round once more: the interrupt comes first */
+    }
+    sleep_halted(cpu);
+    soft_lapic_poll(cpu);
+    return true;
+}
+
+static void step_trap(struct soft_cpu *cpu, uint32_t mode)
+{
+    if (mode & MODE_STEP) {
+        cpu->dr6 |= 0x4000; /* BS */
+        cpu->insn_rip = cpu->rip;
+        soft_raise(cpu, V_DB);
+    }
+}
+
+/* Not inlined: it must be another frame than the raising functions', and keeps nothing in locals. */
+__attribute__((noinline)) enum vcpu_exit soft_run_slice(struct soft_cpu *cpu)
+{
+    if (__builtin_setjmp(cpu->landing)) {
+        cpu->link_from = NULL;
+        cpu->stack_access = false;
+        if (!(atomic_load(&cpu->pending) & PEND_SHUTDOWN)) {
+            soft_deliver_exception(cpu);
+        }
+    }
+    for (;;) {
+        enum vcpu_exit exit;
+        uint32_t p = atomic_load(&cpu->pending);
+        if (p && handle_pending(cpu, p, &exit)) {
+            return exit;
+        }
+        if (cpu->budget < 0) {
+            cpu->budget = POLL_BLOCKS;
+            soft_lapic_poll(cpu);
+        }
+        bool shadow = cpu->int_shadow;
+        cpu->int_shadow = false;
+        if (cpu->irq_check && !shadow) {
+            try_interrupt(cpu);
+        }
+        if (wants_halt(cpu)) {
+            continue;
+        }
+        uint32_t mode = cpu->mode;
+        run_block(cpu, next_block(cpu));
+        step_trap(cpu, mode);
+    }
+}
