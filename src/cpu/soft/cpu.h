@@ -110,9 +110,19 @@ struct soft_jump_entry {
 
 enum soft_access { ACC_READ, ACC_WRITE, ACC_FETCH };
 
+/* The host's TSC as a clock. Constant, the same in every vCPU. Guest TSC and kvm-clock's system time both
+ * start at 0 at tsc0. */
+struct soft_clock {
+    uint64_t tsc0; /* host TSC when the first vCPU was reset */
+    uint64_t khz;  /* of the host's TSC */
+    uint32_t mul;  /* ns = ((ticks << shift) * mul) >> 32; a negative shift is to the right (pvclock) */
+    int8_t shift;
+};
+
 struct op;
 struct block;
 struct soft_lapic; /* lapic.h */
+struct soft_ioapic; /* ioapic.h */
 
 struct soft_cpu {
     uint64_t gpr[18];
@@ -149,7 +159,7 @@ struct soft_cpu {
     uint64_t star, lstar, cstar, fmask, kernel_gs_base;
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
     uint64_t tsc_aux, pat, apic_base, misc_enable, tsc_offset, tsc_adjust;
-    uint64_t mtrr_def_type;
+    uint64_t mtrr_def_type, mtrr_var[16], mtrr_fixed[11];
     uint64_t kvm_system_time, kvm_wall_clock; /* MSR values; 0 when off */
     bool halted;
 
@@ -157,12 +167,16 @@ struct soft_cpu {
     uint8_t exc_vector;
     bool exc_has_code;
     uint32_t exc_code;
+    uint8_t delivering;  /* deliver.c: what is being delivered while memory for it is touched; 0 none */
+    uint8_t deliver_irq; /* its vector, when it came from the local APIC */
     void *landing[5]; /* __builtin_setjmp buffer of the run loop */
     const char *failure; /* static text; set with PEND_SHUTDOWN when the engine cannot go on */
 
     unsigned index; /* vCPU number = APIC id */
     struct engine *engine;    /* borrowed */
     struct soft_lapic *lapic; /* owned */
+    struct soft_clock clock;
+    bool amd;                 /* vendor of the CPUID model = the host's; set by soft_sys_reset */
 
     uint32_t mxcsr;      /* guest MXCSR's mask bits while MODE_SSE_TRAP (see native.h) */
     bool fp_in_host;     /* guest FP state is in the host registers right now */
@@ -204,6 +218,13 @@ void soft_set_rflags(struct soft_cpu *cpu, uint64_t rflags);
 /* Tell the vCPU to look at its pending work: sets bits, wakes it from HLT. Any thread. */
 void soft_notify(struct soft_cpu *cpu, uint32_t pend_bits);
 
+/* What the engine owns, for parts that only know the vCPU. Any thread. All borrowed. */
+const struct bus *soft_pio(struct soft_cpu *cpu);
+struct mem *soft_mem(struct soft_cpu *cpu);
+struct soft_ioapic *soft_ioapic(struct engine *e);
+struct soft_cpu *soft_vcpu(struct engine *e, unsigned index); /* NULL past the last one */
+uint64_t soft_tsc_khz(const struct engine *e);                /* of the host; soft_calibrate_tsc_khz() */
+
 /* Guest FP state out of (into) the host registers, the host's in (out). Not nested. */
 void soft_fp_leave(struct soft_cpu *cpu);
 void soft_fp_enter(struct soft_cpu *cpu);
@@ -220,6 +241,9 @@ void soft_sys_store(struct soft_cpu *cpu, uint64_t va, unsigned size, uint64_t v
 /* Any length, current CPL. Checks the whole range first: a fault leaves nothing written. */
 void soft_load_bytes(struct soft_cpu *cpu, uint64_t va, void *out, unsigned len);
 void soft_store_bytes(struct soft_cpu *cpu, uint64_t va, const void *data, unsigned len);
+
+/* Raise what an access of len bytes (1-4096) by the current CPL would raise; else no effect. */
+void soft_check_access(struct soft_cpu *cpu, uint64_t va, unsigned len, enum soft_access acc);
 
 void soft_tlb_flush(struct soft_cpu *cpu, bool keep_global); /* CR3 write keeps global pages */
 void soft_tlb_invlpg(struct soft_cpu *cpu, uint64_t va);
@@ -243,10 +267,21 @@ void soft_deliver_int(struct soft_cpu *cpu, unsigned vector);
 /* External interrupt; return address cpu->rip. Clears halted. */
 void soft_deliver_irq(struct soft_cpu *cpu, unsigned vector);
 
-/* State at power-up/INIT, before set_state. */
+/* State at power-up/INIT, before set_state. Needs index, engine and lapic set, and the vCPUs before this
+ * one reset. Leaves the TLBs and cpu->mode alone: set_state follows. */
 void soft_sys_reset(struct soft_cpu *cpu);
 
+/* 0, or -1 when the access must raise #GP(0). In a run slice. */
+int soft_rdmsr(struct soft_cpu *cpu, uint32_t index, uint64_t *value);
+int soft_wrmsr(struct soft_cpu *cpu, uint32_t index, uint64_t value);
+
 /* ---- lapic.c, ioapic.c, time.c ---------------------------------------------------------------------- */
+
+/*
+ * PEND_IRQ: whoever makes an interrupt deliverable sets it (a new IRR bit, EOI, a lower TPR, IF going from
+ * 0 to 1). So the run loop may clear it before it looks, and forget it while IF is 0; only int_shadow
+ * obliges it to look again. cpuid.h, lapic.h, ioapic.h and time.h have what the engine needs besides.
+ */
 
 /* Highest-priority interrupt that may be delivered now, moved from IRR to ISR; -1 if none. */
 int soft_lapic_accept(struct soft_cpu *cpu);

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The local APIC timer, on a 1 GHz bus clock: one tick is 1 ns times the divisor. Kept as a
+ * deadline in host TSC ticks, so that looking at it costs one RDTSC and one compare. The interrupt
+ * goes out from soft_lapic_poll().
+ */
+#include "cpu/soft/lapic_priv.h"
+#include "cpu/soft/sys.h"
+
+#define KHZ_PER_GHZ 1000000u
+
+/* log2 of the divisor: 0 means 2 ... 6 means 128, 7 means 1 (SDM figure 11-10). */
+static unsigned divide_shift(const struct soft_lapic *l)
+{
+    unsigned code = (l->divide & 3) | (l->divide >> 1 & 4);
+
+    return (code + 1) & 7;
+}
+
+/* Both products fit: 2^32 ticks * 128 ns = 2^39, times at most 8e6 kHz < 2^23. */
+static uint64_t ticks_to_tsc(const struct soft_cpu *cpu, uint64_t ticks)
+{
+    return (ticks << divide_shift(cpu->lapic)) * cpu->clock.khz / KHZ_PER_GHZ;
+}
+
+static uint64_t tsc_to_ns(const struct soft_cpu *cpu, uint64_t tsc)
+{
+    return tsc * KHZ_PER_GHZ / cpu->clock.khz;
+}
+
+void lapic_timer_start(struct soft_cpu *cpu, uint32_t ticks)
+{
+    struct soft_lapic *l = cpu->lapic;
+
+    l->initial_count = ticks;
+    l->deadline = ticks == 0 ? UINT64_MAX : time_host_tsc() + ticks_to_tsc(cpu, ticks);
+}
+
+uint32_t lapic_timer_count(struct soft_cpu *cpu)
+{
+    const struct soft_lapic *l = cpu->lapic;
+    uint64_t now = time_host_tsc(), left;
+
+    if (l->deadline == UINT64_MAX)
+        return 0;
+    if (now >= l->deadline) /* expired but not looked at yet; periodic ones have begun anew */
+        return l->lvt[LVT_TIMER] & LVT_PERIODIC ? l->initial_count : 0;
+    left = tsc_to_ns(cpu, l->deadline - now) >> divide_shift(l);
+    return left > l->initial_count ? l->initial_count : (uint32_t)left;
+}
+
+void lapic_timer_divide(struct soft_cpu *cpu, uint32_t divide)
+{
+    struct soft_lapic *l = cpu->lapic;
+    uint32_t left = lapic_timer_count(cpu);
+
+    l->divide = divide;
+    if (l->deadline != UINT64_MAX)
+        l->deadline = time_host_tsc() + ticks_to_tsc(cpu, left);
+}
+
+static void expire(struct soft_cpu *cpu, uint64_t now)
+{
+    struct soft_lapic *l = cpu->lapic;
+    uint32_t lvt = l->lvt[LVT_TIMER];
+
+    if (lvt & LVT_PERIODIC) {
+        uint64_t period = ticks_to_tsc(cpu, l->initial_count);
+        uint64_t late = now - l->deadline;
+
+        /* Keep the phase; periods that nobody could notice are dropped, not queued. */
+        l->deadline = period == 0 ? now + 1 : l->deadline + (late / period + 1) * period;
+    } else {
+        l->deadline = UINT64_MAX;
+    }
+    if (!(lvt & LVT_MASKED))
+        soft_lapic_post(cpu, lvt & 0xff, false);
+}
+
+void soft_lapic_poll(struct soft_cpu *cpu)
+{
+    uint64_t now = time_host_tsc();
+
+    if (now >= cpu->lapic->deadline)
+        expire(cpu, now);
+}
+
+uint64_t soft_lapic_deadline_ns(struct soft_cpu *cpu)
+{
+    uint64_t now = time_host_tsc(), deadline = cpu->lapic->deadline;
+
+    if (deadline == UINT64_MAX)
+        return UINT64_MAX;
+    /* One more, so that a sleep that long does not end just short of the deadline. */
+    return now >= deadline ? 0 : tsc_to_ns(cpu, deadline - now) + 1;
+}
