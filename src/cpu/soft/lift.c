@@ -98,7 +98,9 @@ static void lift_one(struct builder *b)
     unsigned first = l->n;
     l->no_flags = NULL;
     if (b->insn.desc->id == I_JCC && b->have_prev && fuse_lift(l, &b->prev)) {
-        b->info[first - 1] = (struct flag_info){.visible = true};
+        for (unsigned i = first - 1; i < l->n; i++) {
+            b->info[i] = (struct flag_info){.visible = true};
+        }
         return;
     }
     bool known = !feature_hidden(&b->insn) &&

@@ -606,3 +606,12 @@ gpa_t soft_fetch_translate(struct soft_cpu *cpu, uint64_t va, bool *global)
     *global = w.global;
     return w.phys;
 }
+
+void soft_check_access(struct soft_cpu *cpu, uint64_t va, unsigned len, enum soft_access acc)
+{
+    struct place at;
+    translate(cpu, va, acc, cpu->cpl == 3, &at);
+    if (((va + len - 1) ^ va) >> 12) {
+        translate(cpu, va + len - 1, acc, cpu->cpl == 3, &at);
+    }
+}

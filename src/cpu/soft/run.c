@@ -91,6 +91,19 @@ static void sleep_halted(struct soft_cpu *cpu)
     atomic_store(&cpu->waiting, false);
 }
 
+uint64_t soft_get_rflags(const struct soft_cpu *cpu)
+{
+    return (cpu->flags >> 8 & 0xd5) | (cpu->flags & FLG_OF ? IF_OF : 0) | cpu->sys_flags | 2;
+}
+
+void soft_set_rflags(struct soft_cpu *cpu, uint64_t rflags)
+{
+    const uint64_t defined = FL_TF | FL_IF | FL_DF | FL_IOPL | FL_NT | FL_RF | FL_AC | FL_VIF |
+                             FL_VIP | FL_ID;
+    cpu->flags = (uint16_t)((rflags & 0xd5) << 8 | 0x200 | (rflags & IF_OF ? FLG_OF : 0));
+    cpu->sys_flags = rflags & defined;
+}
+
 void soft_update_mode(struct soft_cpu *cpu)
 {
     uint32_t old = cpu->mode;

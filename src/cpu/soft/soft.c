@@ -124,6 +124,10 @@ static int soft_create(const struct engine_config *config, struct engine **out, 
     e->n_pages = config->mem->ram_bytes >> 12;
     atomic_flag_clear(&e->dma_lock);
     e->tsc_khz = soft_calibrate_tsc_khz();
+    if (!e->tsc_khz) {
+        free(e);
+        return err_set(err, SM_EENGINE, "this machine has no usable time stamp counter");
+    }
     e->ioapic = calloc(1, sizeof *e->ioapic);
     e->builder = malloc(lift_builder_size());
     if (!e->ioapic || !e->builder) {
