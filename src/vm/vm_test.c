@@ -20,6 +20,7 @@
 
 #include "base/le.h"
 #include "vm/layout.h"
+#include "vm/lines.h"
 #include "vm/vm.h"
 
 #define MIB (1ull << 20)
@@ -29,6 +30,7 @@
 
 enum op {
     OP_END,
+    OP_STORE, /* to guest RAM */
     OP_OUT,
     OP_WRITE,
     OP_CHECK,
@@ -124,6 +126,10 @@ static int fake_step(struct engine *e, const struct step *s, enum vcpu_exit *exi
     case OP_WRITE:
         bus_write(e->config.mmio, s->addr, s->size, s->value);
         return 0;
+    case OP_STORE:
+        return mem_write(e->config.mem, s->addr, &s->value, s->size) == 0
+                   ? 0
+                   : err_set(err, SM_EENGINE, "no memory at %#llx", (unsigned long long)s->addr);
     case OP_CHECK:
         value = bus_read(e->config.mmio, s->addr, s->size);
         return value == s->value ? 0 : wrong(err, s, value);
@@ -501,6 +507,98 @@ static void test_agent_never_came(void **state)
     }
 }
 
+/* The steps of a guest driver that brings vsock up and calls the agent's port on the host. */
+static unsigned vsock_call(struct step *out, uint32_t host_port)
+{
+    const uint64_t dev = LAYOUT_VIRTIO_MMIO + 0x1000, rings = 0x100000, packet = 0x180000;
+    unsigned n = 0;
+    out[n++] = (struct step){OP_WRITE, 4, dev + 0x070, 0};
+    out[n++] = (struct step){OP_WRITE, 4, dev + 0x070, 3};
+    out[n++] = (struct step){OP_WRITE, 4, dev + 0x024, 1};
+    out[n++] = (struct step){OP_WRITE, 4, dev + 0x020, 1}; /* VIRTIO_F_VERSION_1 */
+    out[n++] = (struct step){OP_WRITE, 4, dev + 0x070, 11};
+    for (uint64_t q = 0; q < 3; q++) {
+        out[n++] = (struct step){OP_WRITE, 4, dev + 0x030, q};
+        out[n++] = (struct step){OP_WRITE, 4, dev + 0x038, 8};
+        out[n++] = (struct step){OP_WRITE, 4, dev + 0x080, rings + q * 0x3000};
+        out[n++] = (struct step){OP_WRITE, 4, dev + 0x090, rings + q * 0x3000 + 0x1000};
+        out[n++] = (struct step){OP_WRITE, 4, dev + 0x0a0, rings + q * 0x3000 + 0x2000};
+        out[n++] = (struct step){OP_WRITE, 4, dev + 0x044, 1};
+    }
+    out[n++] = (struct step){OP_WRITE, 4, dev + 0x070, 15};
+    /* struct virtio_vsock_hdr: a connection request from guest port 77. */
+    out[n++] = (struct step){OP_STORE, 8, packet, 3};     /* source CID */
+    out[n++] = (struct step){OP_STORE, 8, packet + 8, 2}; /* destination CID */
+    out[n++] = (struct step){OP_STORE, 4, packet + 16, 77};
+    out[n++] = (struct step){OP_STORE, 4, packet + 20, host_port};
+    out[n++] = (struct step){OP_STORE, 4, packet + 28, 1 | 1 << 16}; /* stream, request */
+    out[n++] = (struct step){OP_STORE, 4, packet + 36, 65536};       /* buffer */
+    out[n++] = (struct step){OP_STORE, 8, rings + 0x3000, packet};
+    out[n++] = (struct step){OP_STORE, 4, rings + 0x3000 + 8, 44};
+    out[n++] = (struct step){OP_STORE, 2, rings + 0x4000 + 2, 1}; /* available */
+    out[n++] = (struct step){OP_WRITE, 4, dev + 0x050, 1};
+    return n;
+}
+
+static void test_agent_calls(void **state)
+{
+    for (uint32_t port = 1024; port <= 1025; port++) {
+        struct files f;
+        struct sm_error err = {0};
+        struct step steps[64] = {{OP_END}};
+        unsigned n = vsock_call(steps, port);
+        steps[n++] = (struct step){OP_HALT};
+        make_files(&f, steps, n);
+        struct vm_config config = base_config(&f);
+        struct vm *vm = new_vm(&config);
+        start(vm);
+        if (port == VM_AGENT_PORT) {
+            if (vm_wait_agent(vm, 10000, &err) != 0)
+                fail_msg("%s", err.text);
+            int fd = vm_take_beacon(vm);
+            assert_true(fd >= 0);
+            assert_int_equal(vm_take_beacon(vm), -1);
+            close(fd);
+            assert_int_equal(vm_wait_agent(vm, 0, &err), 0);
+        } else {
+            assert_int_equal(vm_wait_agent(vm, 200, &err), SM_ETIMEDOUT);
+        }
+        vm_free(vm);
+        /* Freed with the call untaken. */
+        config.agent_port = port;
+        vm = new_vm(&config);
+        start(vm);
+        assert_int_equal(vm_wait_agent(vm, 10000, &err), 0);
+        vm_free(vm);
+        remove_files(&f);
+    }
+}
+
+static void test_shared_lines(void **state)
+{
+    struct lines l;
+    struct irq a, b, c;
+    struct engine e = {0};
+    lines_init(&l);
+    assert_int_equal(lines_add(&l, 7, &a, NULL), 0);
+    assert_int_equal(lines_add(&l, 7, &b, NULL), 0);
+    assert_int_equal(lines_add(&l, 8, &c, NULL), 0);
+    assert_int_equal(lines_add(&l, LAYOUT_GSI_COUNT, &c, NULL), SM_EINVAL);
+    lines_connect(&l, &fake_engine, &e);
+    irq_set(&a, 1);
+    assert_int_equal(e.pins[7], 1);
+    irq_set(&b, 1);
+    irq_set(&a, 0);
+    irq_set(&a, 0); /* said twice, counted once */
+    assert_int_equal(e.pins[7], 1);
+    assert_int_equal(e.pins[8], 0);
+    irq_set(&b, 0);
+    assert_int_equal(e.pins[7], 0);
+    irq_set(&c, 1);
+    assert_int_equal(e.pins[8], 1);
+    lines_fini(&l);
+}
+
 static void test_two_vms(void **state)
 {
     struct files f[2];
@@ -612,10 +710,11 @@ static void test_many_layers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ends),        cmocka_unit_test(test_panic),
-        cmocka_unit_test(test_console),     cmocka_unit_test(test_devices),
-        cmocka_unit_test(test_stop),        cmocka_unit_test(test_agent_never_came),
-        cmocka_unit_test(test_two_vms),     cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_ends),         cmocka_unit_test(test_panic),
+        cmocka_unit_test(test_console),      cmocka_unit_test(test_devices),
+        cmocka_unit_test(test_stop),         cmocka_unit_test(test_agent_never_came),
+        cmocka_unit_test(test_two_vms),      cmocka_unit_test(test_agent_calls),
+        cmocka_unit_test(test_shared_lines), cmocka_unit_test(test_refused),
         cmocka_unit_test(test_many_layers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
