@@ -109,11 +109,14 @@ static int boot(const struct vm_config *config, struct tool *t, bool agent, int 
     vm_wait(vm, -1, &end, &err);
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
-    fprintf(stderr,
-            "\nboot_tool: end: %s%s%s; built in %.3f s, ran %.3f s, stopped in %.3f s, peak RSS "
-            "%ld MiB\n",
-            ends[end], end == VM_END_FAILED ? ": " : "", end == VM_END_FAILED ? err.text : "",
-            built - t->start, stopping - built, now() - stopping, usage.ru_maxrss / 1024);
+    double cpu = (double)usage.ru_utime.tv_sec + (double)usage.ru_utime.tv_usec / 1e6 +
+                 (double)usage.ru_stime.tv_sec + (double)usage.ru_stime.tv_usec / 1e6;
+    fprintf(stderr, "\nboot_tool: end: %s%s%s\n", ends[end], end == VM_END_FAILED ? ": " : "",
+            end == VM_END_FAILED ? err.text : "");
+    fprintf(
+        stderr,
+        "boot_tool: built in %.3f s, ran %.3f s, stopped in %.3f s; CPU %.3f s, peak RSS %ld MiB\n",
+        built - t->start, stopping - built, now() - stopping, cpu, usage.ru_maxrss / 1024);
     vm_free(vm);
     return came || end == VM_END_POWEROFF ? 0 : 1;
 }
