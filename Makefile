@@ -37,7 +37,7 @@ format:
 	@git ls-files '*.c' '*.h' | xargs clang-format -i
 
 check-format:
-	@git ls-files '*.c' '*.h' | xargs clang-format --dry-run -Werror
+	@tools/check-format
 
 clean:
 	rm -rf out

@@ -1,35 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The block cache: lifted instructions, keyed by where they lie in guest-physical memory, the address
- * they run at and the mode they were lifted for. Physical keys let one copy serve every address space,
- * and let a store through any alias find the code it changes.
+ * The block cache: lifted instructions, keyed by where they lie in guest-physical memory, the
+ * address they run at and the mode they were lifted for. Physical keys let one copy serve every
+ * address space, and let a store through any alias find the code it changes.
  *
  * Memory is bump-allocated and only ever freed as a whole: when the arena is full everything goes.
  * A dropped block stays readable until then, because the vCPU may still be inside it.
  */
-#include <stdlib.h>
-
 #include "cpu/soft/exec.h"
 #include "cpu/soft/soft.h"
 #include "cpu/soft/stub.h"
-
-int blocks_init(struct engine *e, struct sm_error *err)
-{
-    e->cache.arena = malloc(BLOCK_ARENA_BYTES);
-    e->cache.pages = calloc(e->n_pages, sizeof *e->cache.pages);
-    e->page_flags = calloc(e->n_pages, 1);
-    if (!e->cache.arena || !e->cache.pages || !e->page_flags) {
-        return err_set(err, SM_ENOMEM, "out of memory for the code cache");
-    }
-    return SM_OK;
-}
-
-void blocks_fini(struct engine *e)
-{
-    free(e->cache.arena);
-    free(e->cache.pages);
-    free((void *)e->page_flags);
-}
 
 void *blocks_alloc(struct engine *e, size_t bytes)
 {
@@ -167,7 +147,8 @@ static void drop_block(struct soft_cpu *cpu, struct block *b)
         unlink_page(cpu, b, 1);
     }
     b->dead = true;
-    /* Links from blocks of the same page carry no generation: turn the block itself into a way out. */
+    /* Links from blocks of the same page carry no generation: turn the block itself into a way out.
+     */
     b->ops[0].handler = lift_stale_entry;
     if (cpu->block == b && cpu->running_op) {
         /* The running block changed its own code: leave after this instruction. */

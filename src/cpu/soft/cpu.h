@@ -2,12 +2,13 @@
 /*
  * The state of one software vCPU and the calls its parts make on each other.
  *
- * Guest x87/MMX/SSE state lives in the host's registers for a whole run slice. So everything that can
- * run inside a slice is compiled with -mgeneral-regs-only, calls no libc function, and wraps what must
- * (device accesses) in soft_fp_leave()/soft_fp_enter(). tests/isa/check_soft_symbols enforces it.
+ * Guest x87/MMX/SSE state lives in the host's registers for a whole run slice. So everything that
+ * can run inside a slice is compiled with -mgeneral-regs-only, calls no libc function, and wraps
+ * what must (device accesses) in soft_fp_leave()/soft_fp_enter(). tests/isa/check_soft_symbols
+ * enforces it.
  *
- * Faults leave a handler by soft_raise(), a non-local jump back to the run loop: an instruction changes
- * registers only after its last possible fault.
+ * Faults leave a handler by soft_raise(), a non-local jump back to the run loop: an instruction
+ * changes registers only after its last possible fault.
  *
  * Threads: all of it belongs to the vCPU's thread, except the fields named so.
  */
@@ -60,17 +61,36 @@ enum { R_AX, R_CX, R_DX, R_BX, R_SP, R_BP, R_SI, R_DI, R_8, R_9, R_10, R_11 };
 #define EFER_NX 0x800u
 
 enum soft_vector {
-    V_DE = 0, V_DB = 1, V_NMI = 2, V_BP = 3, V_OF = 4, V_BR = 5, V_UD = 6, V_NM = 7, V_DF = 8,
-    V_TS = 10, V_NP = 11, V_SS = 12, V_GP = 13, V_PF = 14, V_MF = 16, V_AC = 17, V_MC = 18, V_XM = 19,
+    V_DE = 0,
+    V_DB = 1,
+    V_NMI = 2,
+    V_BP = 3,
+    V_OF = 4,
+    V_BR = 5,
+    V_UD = 6,
+    V_NM = 7,
+    V_DF = 8,
+    V_TS = 10,
+    V_NP = 11,
+    V_SS = 12,
+    V_GP = 13,
+    V_PF = 14,
+    V_MF = 16,
+    V_AC = 17,
+    V_MC = 18,
+    V_XM = 19,
 };
 
 /* Block mode bits: part of a block's key, because the lifted operations depend on them. */
-#define MODE_USER 0x01u     /* CPL 3 */
-#define MODE_STEP 0x02u     /* RFLAGS.TF: blocks of one instruction */
-#define MODE_FP_OFF 0x04u   /* CR0.TS or CR0.EM: x87/MMX/SSE raise #NM (EM without TS: #UD for SSE) */
-#define MODE_SSE_TRAP 0x08u /* the guest's MXCSR unmasks an exception: run SSE arithmetic checked */
+#define MODE_USER 0x01u   /* CPL 3 */
+#define MODE_STEP 0x02u   /* RFLAGS.TF: blocks of one instruction */
+#define MODE_FP_OFF 0x04u /* CR0.TS or CR0.EM: x87/MMX/SSE raise #NM (EM without TS: #UD for SSE)  \
+                           */
+#define MODE_SSE_TRAP 0x08u /* the guest's MXCSR unmasks an exception: run SSE arithmetic checked  \
+                             */
 #define MODE_X87_TRAP 0x10u /* the guest's FCW unmasks an exception, or FSW.ES is pending */
-#define MODE_COMPAT 0x20u   /* CS is not a 64-bit segment: every instruction is #UD in this version */
+#define MODE_COMPAT 0x20u /* CS is not a 64-bit segment: every instruction is #UD in this version  \
+                           */
 
 /* Why the run loop must stop before the next block. Bits of soft_cpu.pending; set by any thread. */
 #define PEND_KICK 0x1u     /* engine kick */
@@ -84,7 +104,8 @@ struct soft_tlb_entry {
 };
 #define SOFT_TLB_BITS 12
 #define SOFT_TLB_SIZE (1u << SOFT_TLB_BITS)
-/* Tag of an empty slot: a page that lives in the neighbouring slot, so no address at all can hit it. */
+/* Tag of an empty slot: a page that lives in the neighbouring slot, so no address at all can hit
+ * it. */
 #define SOFT_TLB_EMPTY(slot) ((uint64_t)((slot) ^ 1u) << 12)
 
 /* Physical addresses have this many bits; more in a page-table entry is a reserved-bit fault. */
@@ -110,18 +131,19 @@ struct soft_jump_entry {
 
 enum soft_access { ACC_READ, ACC_WRITE, ACC_FETCH };
 
-/* The host's TSC as a clock. Constant, the same in every vCPU. Guest TSC and kvm-clock's system time both
- * start at 0 at tsc0. */
+/* The host's TSC as a clock. Constant, the same in every vCPU. Guest TSC and kvm-clock's system
+ * time both start at 0 at tsc0. */
 struct soft_clock {
     uint64_t tsc0; /* host TSC when the first vCPU was reset */
     uint64_t khz;  /* of the host's TSC */
-    uint32_t mul;  /* ns = ((ticks << shift) * mul) >> 32; a negative shift is to the right (pvclock) */
+    uint32_t
+        mul; /* ns = ((ticks << shift) * mul) >> 32; a negative shift is to the right (pvclock) */
     int8_t shift;
 };
 
 struct op;
 struct block;
-struct soft_lapic; /* lapic.h */
+struct soft_lapic;  /* lapic.h */
 struct soft_ioapic; /* ioapic.h */
 
 struct soft_cpu {
@@ -135,20 +157,21 @@ struct soft_cpu {
     atomic_bool waiting;      /* asleep on pending, in HLT; any thread */
     int32_t budget;           /* blocks until the next look at the clock */
     uint64_t rip;             /* of the next instruction, whenever no block runs */
-    uint64_t insn_rip;        /* of the instruction that is raising or executing in soft_sys_exec() */
-    uint64_t sys_flags;       /* RFLAGS without the arithmetic flags (bit 1 not stored) */
-    struct block *block;      /* borrowed: the block being executed */
-    struct soft_tlb_entry *tlb_read;  /* the pair for the current CPL, inside tlb[] */
+    uint64_t insn_rip;   /* of the instruction that is raising or executing in soft_sys_exec() */
+    uint64_t sys_flags;  /* RFLAGS without the arithmetic flags (bit 1 not stored) */
+    struct block *block; /* borrowed: the block being executed */
+    struct soft_tlb_entry *tlb_read; /* the pair for the current CPL, inside tlb[] */
     struct soft_tlb_entry *tlb_write;
-    uint64_t seg_base[8];     /* by enum seg_index; [7] is 0 ("no segment"); only FS, GS non-zero */
-    /* Generation of cross-page block links and jump cache entries: [0] to pages of one address space,
-     * [1] to global pages. Links of another generation are looked up again. */
+    uint64_t seg_base[8]; /* by enum seg_index; [7] is 0 ("no segment"); only FS, GS non-zero */
+    /* Generation of cross-page block links and jump cache entries: [0] to pages of one address
+     * space, [1] to global pages. Links of another generation are looked up again. */
     uint32_t gen[2];
-    const struct op *link_from; /* borrowed: the branch to patch once its target is found, or NULL */
-    uint64_t link_epoch;        /* cache epoch that link_from belongs to */
+    const struct op
+        *link_from;      /* borrowed: the branch to patch once its target is found, or NULL */
+    uint64_t link_epoch; /* cache epoch that link_from belongs to */
     const struct op *running_op; /* borrowed: the last one that took a slow path */
-    bool stack_access;          /* the access under way is relative to RSP or RBP: #SS, not #GP */
-    bool irq_check;             /* an interrupt may be waiting for IF or priority */
+    bool stack_access;           /* the access under way is relative to RSP or RBP: #SS, not #GP */
+    bool irq_check;              /* an interrupt may be waiting for IF or priority */
 
     /* privileged state */
     struct seg_state seg[SEG_COUNT]; /* bases of FS and GS: seg_base[] holds the truth */
@@ -167,16 +190,17 @@ struct soft_cpu {
     uint8_t exc_vector;
     bool exc_has_code;
     uint32_t exc_code;
-    uint8_t delivering;  /* deliver.c: what is being delivered while memory for it is touched; 0 none */
+    uint8_t
+        delivering; /* deliver.c: what is being delivered while memory for it is touched; 0 none */
     uint8_t deliver_irq; /* its vector, when it came from the local APIC */
-    void *landing[5]; /* __builtin_setjmp buffer of the run loop */
+    void *landing[5];    /* __builtin_setjmp buffer of the run loop */
     const char *failure; /* static text; set with PEND_SHUTDOWN when the engine cannot go on */
 
-    unsigned index; /* vCPU number = APIC id */
+    unsigned index;           /* vCPU number = APIC id */
     struct engine *engine;    /* borrowed */
     struct soft_lapic *lapic; /* owned */
     struct soft_clock clock;
-    bool amd;                 /* vendor of the CPUID model = the host's; set by soft_sys_reset */
+    bool amd; /* vendor of the CPUID model = the host's; set by soft_sys_reset */
 
     uint32_t mxcsr;      /* guest MXCSR's mask bits while MODE_SSE_TRAP (see native.h) */
     bool fp_in_host;     /* guest FP state is in the host registers right now */
@@ -184,18 +208,20 @@ struct soft_cpu {
     uint8_t fx[512] __attribute__((aligned(16)));      /* guest FP state when not in the host */
     uint8_t host_fx[512] __attribute__((aligned(16))); /* the host's, while the guest's is in */
 
-    /* TLBs: [user][read, write]; filled slots are listed for cheap flushes: [0] of one address space,
-     * [1] global. An entry is array << SOFT_TLB_BITS | slot. */
+    /* TLBs: [user][read, write]; filled slots are listed for cheap flushes: [0] of one address
+     * space, [1] global. An entry is array << SOFT_TLB_BITS | slot. */
     struct soft_tlb_entry tlb[2][2][SOFT_TLB_SIZE] __attribute__((aligned(64)));
     unsigned n_filled[2];
     uint16_t filled[2][SOFT_FILL_MAX];
-    uint64_t large_bloom;     /* 2 MiB regions (mod 64) that have TLB entries of large pages */
-    uint64_t code_bloom[64];  /* code pages (hashed) that were translated since the last code flush */
+    uint64_t large_bloom; /* 2 MiB regions (mod 64) that have TLB entries of large pages */
+    uint64_t
+        code_bloom[64]; /* code pages (hashed) that were translated since the last code flush */
     struct soft_itlb_entry itlb[SOFT_ITLB_SIZE];
     struct soft_jump_entry jump[1u << SOFT_JUMP_BITS];
 };
 
-/* ---- soft.c: the run loop and the engine ---------------------------------------------------------- */
+/* ---- soft.c: the run loop and the engine
+ * ---------------------------------------------------------- */
 
 /* Raise an exception for the instruction at cpu->insn_rip. Does not return. */
 _Noreturn void soft_raise(struct soft_cpu *cpu, unsigned vector);
@@ -207,11 +233,12 @@ _Noreturn void soft_fail(struct soft_cpu *cpu, const char *why);
 /* Triple fault: end run() with VCPU_EXIT_SHUTDOWN. */
 _Noreturn void soft_shutdown(struct soft_cpu *cpu);
 
-/* Recompute cpu->mode, cpu->cpl (from SS.DPL) and the TLB pair after a change of CS/SS, CR0, CR4, EFER,
- * TF or FP control. The instruction that calls it must end its block (IA_END). */
+/* Recompute cpu->mode, cpu->cpl (from SS.DPL) and the TLB pair after a change of CS/SS, CR0, CR4,
+ * EFER, TF or FP control. The instruction that calls it must end its block (IA_END). */
 void soft_update_mode(struct soft_cpu *cpu);
 
-/* RFLAGS as a whole: arithmetic flags + sys_flags + bit 1. soft_set_rflags keeps only defined bits. */
+/* RFLAGS as a whole: arithmetic flags + sys_flags + bit 1. soft_set_rflags keeps only defined bits.
+ */
 uint64_t soft_get_rflags(const struct soft_cpu *cpu);
 void soft_set_rflags(struct soft_cpu *cpu, uint64_t rflags);
 
@@ -223,16 +250,17 @@ const struct bus *soft_pio(struct soft_cpu *cpu);
 struct mem *soft_mem(struct soft_cpu *cpu);
 struct soft_ioapic *soft_ioapic(struct engine *e);
 struct soft_cpu *soft_vcpu(struct engine *e, unsigned index); /* NULL past the last one */
-uint64_t soft_tsc_khz(const struct engine *e);                /* of the host; soft_calibrate_tsc_khz() */
+uint64_t soft_tsc_khz(const struct engine *e); /* of the host; soft_calibrate_tsc_khz() */
 
 /* Guest FP state out of (into) the host registers, the host's in (out). Not nested. */
 void soft_fp_leave(struct soft_cpu *cpu);
 void soft_fp_enter(struct soft_cpu *cpu);
 
-/* ---- mmu.c: guest-virtual memory ------------------------------------------------------------------- */
+/* ---- mmu.c: guest-virtual memory
+ * ------------------------------------------------------------------- */
 
-/* Access linear memory with the rights of the current CPL. Handle page crossing, MMIO, code pages. Fault
- * by soft_raise with cpu->insn_rip as it stands. size 1-8. */
+/* Access linear memory with the rights of the current CPL. Handle page crossing, MMIO, code pages.
+ * Fault by soft_raise with cpu->insn_rip as it stands. size 1-8. */
 uint64_t soft_load(struct soft_cpu *cpu, uint64_t va, unsigned size);
 void soft_store(struct soft_cpu *cpu, uint64_t va, unsigned size, uint64_t value);
 /* The same as supervisor whatever the CPL: descriptor tables, TSS, exception frames. */
@@ -248,39 +276,45 @@ void soft_check_access(struct soft_cpu *cpu, uint64_t va, unsigned len, enum sof
 void soft_tlb_flush(struct soft_cpu *cpu, bool keep_global); /* CR3 write keeps global pages */
 void soft_tlb_invlpg(struct soft_cpu *cpu, uint64_t va);
 
-/* Effective address of a decoded memory operand, segment base included, cpu->rip = next instruction. */
+/* Effective address of a decoded memory operand, segment base included, cpu->rip = next
+ * instruction. */
 uint64_t soft_ea(struct soft_cpu *cpu, const struct insn *insn);
 
-/* ---- sys.c and its family: privileged architecture ------------------------------------------------- */
+/* ---- sys.c and its family: privileged architecture
+ * ------------------------------------------------- */
 
 /*
- * Execute a system instruction. On entry insn_rip is its address and rip the next one's; may change rip,
- * any privileged state and mode (then calls soft_update_mode). Faults by soft_raise. Every id from I_CLI
- * to I_VMCALL, and I_IN, I_OUT, I_INS, I_OUTS, I_PUSHF, I_POPF, I_FENCE-like no-ops excepted.
+ * Execute a system instruction. On entry insn_rip is its address and rip the next one's; may change
+ * rip, any privileged state and mode (then calls soft_update_mode). Faults by soft_raise. Every id
+ * from I_CLI to I_VMCALL, and I_IN, I_OUT, I_INS, I_OUTS, I_PUSHF, I_POPF, I_FENCE-like no-ops
+ * excepted.
  */
 void soft_sys_exec(struct soft_cpu *cpu, const struct insn *insn);
 
-/* Deliver the exception in cpu->exc_* (return address cpu->insn_rip), handling double and triple faults. */
+/* Deliver the exception in cpu->exc_* (return address cpu->insn_rip), handling double and triple
+ * faults. */
 void soft_deliver_exception(struct soft_cpu *cpu);
 /* Software interrupt (INT n, INT3): checks the gate's DPL; return address cpu->rip. */
 void soft_deliver_int(struct soft_cpu *cpu, unsigned vector);
 /* External interrupt; return address cpu->rip. Clears halted. */
 void soft_deliver_irq(struct soft_cpu *cpu, unsigned vector);
 
-/* State at power-up/INIT, before set_state. Needs index, engine and lapic set, and the vCPUs before this
- * one reset. Leaves the TLBs and cpu->mode alone: set_state follows. */
+/* State at power-up/INIT, before set_state. Needs index, engine and lapic set, and the vCPUs before
+ * this one reset. Leaves the TLBs and cpu->mode alone: set_state follows. */
 void soft_sys_reset(struct soft_cpu *cpu);
 
 /* 0, or -1 when the access must raise #GP(0). In a run slice. */
 int soft_rdmsr(struct soft_cpu *cpu, uint32_t index, uint64_t *value);
 int soft_wrmsr(struct soft_cpu *cpu, uint32_t index, uint64_t value);
 
-/* ---- lapic.c, ioapic.c, time.c ---------------------------------------------------------------------- */
+/* ---- lapic.c, ioapic.c, time.c
+ * ---------------------------------------------------------------------- */
 
 /*
- * PEND_IRQ: whoever makes an interrupt deliverable sets it (a new IRR bit, EOI, a lower TPR, IF going from
- * 0 to 1). So the run loop may clear it before it looks, and forget it while IF is 0; only int_shadow
- * obliges it to look again. cpuid.h, lapic.h, ioapic.h and time.h have what the engine needs besides.
+ * PEND_IRQ: whoever makes an interrupt deliverable sets it (a new IRR bit, EOI, a lower TPR, IF
+ * going from 0 to 1). So the run loop may clear it before it looks, and forget it while IF is 0;
+ * only int_shadow obliges it to look again. cpuid.h, lapic.h, ioapic.h and time.h have what the
+ * engine needs besides.
  */
 
 /* Highest-priority interrupt that may be delivered now, moved from IRR to ISR; -1 if none. */
@@ -295,11 +329,12 @@ uint64_t soft_lapic_deadline_ns(struct soft_cpu *cpu);
 /* Guest TSC now. */
 uint64_t soft_rdtsc(struct soft_cpu *cpu);
 
-/* ---- native.c: x87, MMX, SSE ------------------------------------------------------------------------ */
+/* ---- native.c: x87, MMX, SSE
+ * ------------------------------------------------------------------------ */
 
-/* Fill *op, except len and off, for an instruction with id from I_FXSAVE to I_MASKMOV (see exec.h for
- * struct op); next_rip is the address of the next instruction. Returns 0, or -1 when the stub area is full
- * (the caller drops the whole code cache, stubs included, and retries). */
+/* Fill *op, except len and off, for an instruction with id from I_FXSAVE to I_MASKMOV (see exec.h
+ * for struct op); next_rip is the address of the next instruction. Returns 0, or -1 when the stub
+ * area is full (the caller drops the whole code cache, stubs included, and retries). */
 int native_lift(struct soft_cpu *cpu, const struct insn *insn, uint64_t next_rip, struct op *op);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What an operation handler of the interpreter is made of: the cached operation, the dispatch to the
- * next one, effective addresses and the inlined TLB probe. Included only by handler files.
+ * What an operation handler of the interpreter is made of: the cached operation, the dispatch to
+ * the next one, effective addresses and the inlined TLB probe. Included only by handler files.
  */
 #ifndef SM_SOFT_EXEC_H
 #define SM_SOFT_EXEC_H
@@ -99,19 +99,19 @@ uint64_t soft_load_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va, u
 void soft_store_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va, unsigned size,
                      uint64_t value);
 /*
- * A host pointer for an access of size bytes (up to 512) of kind ACC_READ or ACC_WRITE whatever the page
- * layout: the page itself, or a bounce buffer (device memory, page crossing) filled with the current bytes.
- * After writing through it call soft_ptr_done() with the same values. For RMW and native operands.
- * Faults do not return. soft_ptr_slow never returns NULL.
+ * A host pointer for an access of size bytes (up to 512) of kind ACC_READ or ACC_WRITE whatever the
+ * page layout: the page itself, or a bounce buffer (device memory, page crossing) filled with the
+ * current bytes. After writing through it call soft_ptr_done() with the same values. For RMW and
+ * native operands. Faults do not return. soft_ptr_slow never returns NULL.
  */
 void *soft_ptr_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va, unsigned size,
                     enum soft_access acc);
 void soft_ptr_done(struct soft_cpu *cpu, const struct op *o, uint64_t va, unsigned size, void *ptr);
 
 /*
- * The calls of the slow paths from a handler go through thunks (thunk.c) that keep every register but
- * RAX: the handler's hit path then needs no stack frame. The engine is built with -mno-red-zone, as the
- * compiler does not see these calls.
+ * The calls of the slow paths from a handler go through thunks (thunk.c) that keep every register
+ * but RAX: the handler's hit path then needs no stack frame. The engine is built with
+ * -mno-red-zone, as the compiler does not see these calls.
  */
 static inline uint64_t call_load_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va,
                                       unsigned size)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * From guest bytes to a block of cached operations. A block is straight code inside one page, up to a
- * branch, a system instruction or BLOCK_MAX_INSNS; an instruction that crosses into the next page is a
- * block of its own.
+ * From guest bytes to a block of cached operations. A block is straight code inside one page, up to
+ * a branch, a system instruction or BLOCK_MAX_INSNS; an instruction that crosses into the next page
+ * is a block of its own.
  *
- * Flags that nobody can see are not computed: a backward pass picks the flag-free twin of an operation
- * when a later one overwrites all its flags and nothing between can fault or read them.
+ * Flags that nobody can see are not computed: a backward pass picks the flag-free twin of an
+ * operation when a later one overwrites all its flags and nothing between can fault or read them.
  */
 #include "cpu/soft/ops.h"
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Guest-virtual memory: the 4-level walk (Intel SDM vol. 3, 4.5), TLB fills and flushes, and the slow
- * paths of every access that the inlined probe does not satisfy: misses, page crossing, device memory,
- * stores to pages that hold lifted code.
+ * Guest-virtual memory: the 4-level walk (Intel SDM vol. 3, 4.5), TLB fills and flushes, and the
+ * slow paths of every access that the inlined probe does not satisfy: misses, page crossing, device
+ * memory, stores to pages that hold lifted code.
  *
- * A write entry exists only while the guest's PTE is writable and dirty and the page holds no lifted
- * code; so permission, dirty bits and self-modifying code cost nothing on the fast path.
+ * A write entry exists only while the guest's PTE is writable and dirty and the page holds no
+ * lifted code; so permission, dirty bits and self-modifying code cost nothing on the fast path.
  */
 #include "cpu/soft/exec.h"
 #include "cpu/soft/ioapic.h"
@@ -72,14 +72,15 @@ static uint64_t reserved_bits(const struct soft_cpu *cpu, unsigned level, uint64
 }
 
 /*
- * Walk for one access. Returns 0 and *w, or the page-fault error code (with PFEC_* set as the hardware
- * would) in *code and -1. Sets accessed bits, and the dirty bit for writes.
+ * Walk for one access. Returns 0 and *w, or the page-fault error code (with PFEC_* set as the
+ * hardware would) in *code and -1. Sets accessed bits, and the dirty bit for writes.
  */
 static int walk(struct soft_cpu *cpu, uint64_t va, enum soft_access acc, bool user, struct walk *w,
                 uint32_t *code)
 {
-    uint32_t base_code = (acc == ACC_WRITE ? PFEC_W : 0) | (user ? PFEC_U : 0) |
-                         (acc == ACC_FETCH && (cpu->efer & EFER_NX || cpu->cr4 & CR4_SMEP) ? PFEC_I : 0);
+    uint32_t base_code =
+        (acc == ACC_WRITE ? PFEC_W : 0) | (user ? PFEC_U : 0) |
+        (acc == ACC_FETCH && (cpu->efer & EFER_NX || cpu->cr4 & CR4_SMEP) ? PFEC_I : 0);
 again:
     *w = (struct walk){.writable = true, .user = true, .exec = true};
     gpa_t table = cpu->cr3 & PTE_ADDR;
@@ -105,10 +106,10 @@ again:
             table = e & PTE_ADDR;
             continue;
         }
-        bool denied = (user && !w->user) ||
-                      (acc == ACC_WRITE && !w->writable && (user || (cpu->cr0 & CR0_WP))) ||
-                      (acc == ACC_FETCH &&
-                       (!w->exec || (!user && w->user && (cpu->cr4 & CR4_SMEP))));
+        bool denied =
+            (user && !w->user) ||
+            (acc == ACC_WRITE && !w->writable && (user || (cpu->cr0 & CR0_WP))) ||
+            (acc == ACC_FETCH && (!w->exec || (!user && w->user && (cpu->cr4 & CR4_SMEP))));
         if (denied) {
             *code = base_code | PFEC_P;
             return -1;
@@ -125,7 +126,8 @@ again:
     }
 }
 
-/* ---- TLB ------------------------------------------------------------------------------------------ */
+/* ---- TLB
+ * ------------------------------------------------------------------------------------------ */
 
 static void tlb_clear(struct soft_cpu *cpu, unsigned array, unsigned slot)
 {
@@ -231,7 +233,8 @@ void soft_mark_code(struct soft_cpu *cpu, uint64_t page)
         return;
     }
     gpa_t gpa = page << 12;
-    uint64_t low = e->config.mem->ram_bytes < MEM_LOW_LIMIT ? e->config.mem->ram_bytes : MEM_LOW_LIMIT;
+    uint64_t low =
+        e->config.mem->ram_bytes < MEM_LOW_LIMIT ? e->config.mem->ram_bytes : MEM_LOW_LIMIT;
     if (gpa >= low) {
         gpa = MEM_HIGH_BASE + (gpa - low);
     }
@@ -252,7 +255,8 @@ const uint8_t *soft_phys_ptr(struct soft_cpu *cpu, gpa_t gpa)
     return r ? r->hva + (gpa - r->gpa) : NULL;
 }
 
-/* ---- one access inside one page --------------------------------------------------------------------- */
+/* ---- one access inside one page
+ * --------------------------------------------------------------------- */
 
 /* Where an access goes: host memory, or nowhere (device, hole). */
 struct place {
@@ -424,7 +428,8 @@ static void store_as(struct soft_cpu *cpu, uint64_t va, unsigned size, uint64_t 
     place_store(cpu, &at2, size - first, v >> (8 * first));
 }
 
-/* ---- what cpu.h and exec.h declare ------------------------------------------------------------------ */
+/* ---- what cpu.h and exec.h declare
+ * ------------------------------------------------------------------ */
 
 uint64_t soft_load(struct soft_cpu *cpu, uint64_t va, unsigned size)
 {

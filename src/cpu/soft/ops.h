@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the operation handlers of the interpreter share: register access by width, flags, conditions, and
- * the lifter that each family of handlers (ops_*.c) plugs into.
+ * What the operation handlers of the interpreter share: register access by width, flags,
+ * conditions, and the lifter that each family of handlers (ops_*.c) plugs into.
  *
- * Arithmetic is done by the host's own instruction, followed by LAHF and SETO: results and flags are
- * exactly the hardware's, and nothing about them is written twice.
+ * Arithmetic is done by the host's own instruction, followed by LAHF and SETO: results and flags
+ * are exactly the hardware's, and nothing about them is written twice.
  */
 #ifndef SM_SOFT_OPS_H
 #define SM_SOFT_OPS_H
@@ -41,41 +41,43 @@ static inline bool flags_less(uint16_t f)
 }
 
 /* The sixteen conditions, odd ones negated (Intel SDM vol. 2, B.1.4.7). */
-#define COND_0(f) ((f) & FLG_OF)
-#define COND_1(f) (!((f) & FLG_OF))
-#define COND_2(f) ((f) & FLG_CF)
-#define COND_3(f) (!((f) & FLG_CF))
-#define COND_4(f) ((f) & FLG_ZF)
-#define COND_5(f) (!((f) & FLG_ZF))
+#define COND_0(f) ((f)&FLG_OF)
+#define COND_1(f) (!((f)&FLG_OF))
+#define COND_2(f) ((f)&FLG_CF)
+#define COND_3(f) (!((f)&FLG_CF))
+#define COND_4(f) ((f)&FLG_ZF)
+#define COND_5(f) (!((f)&FLG_ZF))
 #define COND_6(f) ((f) & (FLG_CF | FLG_ZF))
 #define COND_7(f) (!((f) & (FLG_CF | FLG_ZF)))
-#define COND_8(f) ((f) & FLG_SF)
-#define COND_9(f) (!((f) & FLG_SF))
-#define COND_10(f) ((f) & FLG_PF)
-#define COND_11(f) (!((f) & FLG_PF))
+#define COND_8(f) ((f)&FLG_SF)
+#define COND_9(f) (!((f)&FLG_SF))
+#define COND_10(f) ((f)&FLG_PF)
+#define COND_11(f) (!((f)&FLG_PF))
 #define COND_12(f) flags_less(f)
 #define COND_13(f) (!flags_less(f))
-#define COND_14(f) (((f) & FLG_ZF) || flags_less(f))
-#define COND_15(f) (!((f) & FLG_ZF) && !flags_less(f))
+#define COND_14(f) (((f)&FLG_ZF) || flags_less(f))
+#define COND_15(f) (!((f)&FLG_ZF) && !flags_less(f))
 
 #define EACH_COND(X, ...)                                                                          \
-    X(0, __VA_ARGS__) X(1, __VA_ARGS__) X(2, __VA_ARGS__) X(3, __VA_ARGS__) X(4, __VA_ARGS__)      \
-    X(5, __VA_ARGS__) X(6, __VA_ARGS__) X(7, __VA_ARGS__) X(8, __VA_ARGS__) X(9, __VA_ARGS__)      \
-    X(10, __VA_ARGS__) X(11, __VA_ARGS__) X(12, __VA_ARGS__) X(13, __VA_ARGS__)                    \
-    X(14, __VA_ARGS__) X(15, __VA_ARGS__)
+    X(0, __VA_ARGS__)                                                                              \
+    X(1, __VA_ARGS__) X(2, __VA_ARGS__) X(3, __VA_ARGS__) X(4, __VA_ARGS__) X(5, __VA_ARGS__)      \
+        X(6, __VA_ARGS__) X(7, __VA_ARGS__) X(8, __VA_ARGS__) X(9, __VA_ARGS__) X(10, __VA_ARGS__) \
+            X(11, __VA_ARGS__) X(12, __VA_ARGS__) X(13, __VA_ARGS__) X(14, __VA_ARGS__)            \
+                X(15, __VA_ARGS__)
 
-/* ---- lifting ---------------------------------------------------------------------------------------- */
+/* ---- lifting
+ * ---------------------------------------------------------------------------------------- */
 
 struct lift {
-    struct soft_cpu *cpu;     /* borrowed */
-    const struct insn *insn;  /* the instruction being lifted */
-    uint64_t rip, next_rip;   /* of it */
-    uint16_t off;             /* of it from the block's start */
-    struct op *ops;           /* borrowed: room for LIFT_MAX_OPS */
+    struct soft_cpu *cpu;    /* borrowed */
+    const struct insn *insn; /* the instruction being lifted */
+    uint64_t rip, next_rip;  /* of it */
+    uint16_t off;            /* of it from the block's start */
+    struct op *ops;          /* borrowed: room for LIFT_MAX_OPS */
     unsigned n;
-    op_handler no_flags;      /* a twin of the last emitted handler that leaves the flags alone */
-    bool end;                 /* the block ends here */
-    bool full;                /* the arena or the stub area is full: give up */
+    op_handler no_flags; /* a twin of the last emitted handler that leaves the flags alone */
+    bool end;            /* the block ends here */
+    bool full;           /* the arena or the stub area is full: give up */
 };
 #define LIFT_OPS_PER_INSN 4
 #define LIFT_MAX_OPS (BLOCK_MAX_INSNS * LIFT_OPS_PER_INSN + 2)
@@ -116,10 +118,12 @@ bool branch_lift(struct lift *l);
 bool string_lift(struct lift *l);
 bool atomic_lift(struct lift *l);
 bool misc_lift(struct lift *l);
-/* Fuse the compare or test just lifted with a conditional jump that follows; false if it does not fit. */
+/* Fuse the compare or test just lifted with a conditional jump that follows; false if it does not
+ * fit. */
 bool fuse_lift(struct lift *l, const struct insn *cmp);
 
-/* ---- leaving a block -------------------------------------------------------------------------------- */
+/* ---- leaving a block
+ * -------------------------------------------------------------------------------- */
 
 /* Run loop: look around before the next block? */
 static inline bool must_stop(struct soft_cpu *cpu)

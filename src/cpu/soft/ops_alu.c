@@ -16,9 +16,9 @@
         T s = SRC;                                                                                 \
         T d = REG(T, o->dst);                                                                      \
         uint16_t f;                                                                                \
-        __asm__(TEXT_##carry ins sfx " %[s], %[d]" FLAGS_OUT                                              \
+        __asm__(TEXT_##carry ins sfx " %[s], %[d]" FLAGS_OUT                                       \
                 : "=&a"(f), [d] "+q"(d)                                                            \
-                : [s] "q"(s) IN_##carry                                                 \
+                : [s] "q"(s)IN_##carry                                                             \
                 : "cc");                                                                           \
         cpu->flags = f;                                                                            \
         if (back) {                                                                                \
@@ -35,9 +35,9 @@
         T *p = op_ptr(cpu, o, va, sizeof(T), ACC_WRITE);                                           \
         T s = SRC;                                                                                 \
         uint16_t f;                                                                                \
-        __asm__ volatile(TEXT_##carry LOCK ins sfx " %[s], %[d]" FLAGS_OUT                                \
+        __asm__ volatile(TEXT_##carry LOCK ins sfx " %[s], %[d]" FLAGS_OUT                         \
                          : "=&a"(f), [d] "+m"(*p)                                                  \
-                         : [s] "q"(s) IN_##carry                                        \
+                         : [s] "q"(s)IN_##carry                                                    \
                          : "cc", "memory");                                                        \
         if (unlikely(op_ptr_bounced(cpu, p))) {                                                    \
             soft_ptr_done(cpu, o, va, sizeof(T), p);                                               \
@@ -53,10 +53,7 @@
         T d = load##bits(cpu, o, EA(cpu, o));                                                      \
         T s = SRC;                                                                                 \
         uint16_t f;                                                                                \
-        __asm__(ins sfx " %[s], %[d]" FLAGS_OUT                                                    \
-                : "=&a"(f)                                                                         \
-                : [d] "q"(d), [s] "q"(s)                                                           \
-                : "cc");                                                                           \
+        __asm__(ins sfx " %[s], %[d]" FLAGS_OUT : "=&a"(f) : [d] "q"(d), [s] "q"(s) : "cc");       \
         cpu->flags = f;                                                                            \
         NEXT;                                                                                      \
     }
@@ -69,7 +66,7 @@
     }                                                                                              \
     OP(name##_nri##bits)                                                                           \
     {                                                                                              \
-        SETREG##bits(o->dst, REG(T, o->dst) OPR (T)o->imm);                                        \
+        SETREG##bits(o->dst, REG(T, o->dst) OPR(T) o->imm);                                        \
         NEXT;                                                                                      \
     }
 
@@ -104,8 +101,8 @@
     M(__VA_ARGS__, 32, uint32_t, "l")                                                              \
     M(__VA_ARGS__, 64, uint64_t, "q")
 #define ALL_WIDTHS_C(M, ...)                                                                       \
-    M(__VA_ARGS__, 8, uint8_t) M(__VA_ARGS__, 16, uint16_t)                                        \
-    M(__VA_ARGS__, 32, uint32_t) M(__VA_ARGS__, 64, uint64_t)
+    M(__VA_ARGS__, 8, uint8_t)                                                                     \
+    M(__VA_ARGS__, 16, uint16_t) M(__VA_ARGS__, 32, uint32_t) M(__VA_ARGS__, 64, uint64_t)
 
 ALL_WIDTHS(ALU_FULL, add, "add", NO_CARRY)
 ALL_WIDTHS(ALU_FULL, or, "or", NO_CARRY)
@@ -128,9 +125,9 @@ ALL_WIDTHS_C(ALU_NO_FLAGS, xor, ^)
     {                                                                                              \
         T d = REG(T, o->dst);                                                                      \
         uint16_t f;                                                                                \
-        __asm__(TEXT_##carry ins sfx " %[d]" FLAGS_OUT                                                    \
+        __asm__(TEXT_##carry ins sfx " %[d]" FLAGS_OUT                                             \
                 : "=&a"(f), [d] "+q"(d)                                                            \
-                : [none] "i"(0) IN_##carry                                                             \
+                : [none] "i"(0)IN_##carry                                                          \
                 : "cc");                                                                           \
         cpu->flags = f;                                                                            \
         SETREG##bits(o->dst, d);                                                                   \
@@ -145,9 +142,9 @@ ALL_WIDTHS_C(ALU_NO_FLAGS, xor, ^)
         uint64_t va = op_ea(cpu, o);                                                               \
         T *p = op_ptr(cpu, o, va, sizeof(T), ACC_WRITE);                                           \
         uint16_t f;                                                                                \
-        __asm__ volatile(TEXT_##carry LOCK ins sfx " %[d]" FLAGS_OUT                                      \
+        __asm__ volatile(TEXT_##carry LOCK ins sfx " %[d]" FLAGS_OUT                               \
                          : "=&a"(f), [d] "+m"(*p)                                                  \
-                         : [none] "i"(0) IN_##carry                                                    \
+                         : [none] "i"(0)IN_##carry                                                 \
                          : "cc", "memory");                                                        \
         if (unlikely(op_ptr_bounced(cpu, p))) {                                                    \
             soft_ptr_done(cpu, o, va, sizeof(T), p);                                               \
@@ -204,11 +201,15 @@ OP(zero_no_flags)
     NEXT;
 }
 
-/* ---- choosing a handler ----------------------------------------------------------------------------- */
+/* ---- choosing a handler
+ * ----------------------------------------------------------------------------- */
 
 enum { F_RR, F_RI, F_RM, F_RX, F_MR, F_XR, F_MI, F_XI, F_LR, F_LI, F_NRR, F_NRI, F_COUNT };
 
-#define ROW4(name, form) {name##_##form##8, name##_##form##16, name##_##form##32, name##_##form##64}
+#define ROW4(name, form)                                                                           \
+    {                                                                                              \
+        name##_##form##8, name##_##form##16, name##_##form##32, name##_##form##64                  \
+    }
 #define ROWS_READ(name)                                                                            \
     [F_RR] = ROW4(name, rr), [F_RI] = ROW4(name, ri), [F_RM] = ROW4(name, rm),                     \
     [F_RX] = ROW4(name, rx), [F_MR] = ROW4(name, mr), [F_XR] = ROW4(name, xr),                     \
@@ -217,7 +218,7 @@ enum { F_RR, F_RI, F_RM, F_RX, F_MR, F_XR, F_MI, F_XI, F_LR, F_LI, F_NRR, F_NRI,
 #define ROWS_NF(name) ROWS_FULL(name), [F_NRR] = ROW4(name, nrr), [F_NRI] = ROW4(name, nri)
 
 static const op_handler alu_table[9][F_COUNT][4] = {
-    {ROWS_NF(add)}, {ROWS_NF(or)},  {ROWS_FULL(adc)}, {ROWS_FULL(sbb)}, {ROWS_NF(and)},
+    {ROWS_NF(add)}, {ROWS_NF(or)},  {ROWS_FULL(adc)}, {ROWS_FULL(sbb)},  {ROWS_NF(and)},
     {ROWS_NF(sub)}, {ROWS_NF(xor)}, {ROWS_READ(cmp)}, {ROWS_READ(test)},
 };
 
@@ -237,7 +238,8 @@ static bool alu2_lift(struct lift *l, unsigned row)
     if (to_reg) {
         unsigned dst = acc ? 0 : i->desc->op[0] == O_G ? i->reg : i->rm;
         unsigned src = i->desc->op[0] == O_G ? i->rm : i->reg;
-        if (!imm && dst == src && i->opsize >= 4 && (row == I_XOR - I_ADD || row == I_SUB - I_ADD)) {
+        if (!imm && dst == src && i->opsize >= 4 &&
+            (row == I_XOR - I_ADD || row == I_SUB - I_ADD)) {
             o = lift_emit(l, zero_flags);
             l->no_flags = zero_no_flags;
         } else {
@@ -249,8 +251,9 @@ static bool alu2_lift(struct lift *l, unsigned row)
         o->imm = (uint64_t)i->imm;
         return true;
     }
-    unsigned form = i->lock ? (imm ? F_LI : F_LR)
-                    : lift_simple(i) ? (imm ? F_MI : F_MR) : (imm ? F_XI : F_XR);
+    unsigned form = i->lock          ? (imm ? F_LI : F_LR)
+                    : lift_simple(i) ? (imm ? F_MI : F_MR)
+                                     : (imm ? F_XI : F_XR);
     o = lift_emit_mem(l, alu_table[row][form][w]);
     o->src = lift_reg(i, i->reg, i->opsize);
     o->imm = (uint64_t)i->imm;

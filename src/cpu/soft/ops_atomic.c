@@ -8,7 +8,8 @@
 
 #define FLAGS_OUT "\n\tlahf\n\tseto %%al"
 
-static inline void done(struct soft_cpu *cpu, const struct op *o, uint64_t va, unsigned size, void *p)
+static inline void done(struct soft_cpu *cpu, const struct op *o, uint64_t va, unsigned size,
+                        void *p)
 {
     if (unlikely(op_ptr_bounced(cpu, p))) {
         soft_ptr_done(cpu, o, va, size, p);
@@ -30,10 +31,7 @@ static inline void done(struct soft_cpu *cpu, const struct op *o, uint64_t va, u
     {                                                                                              \
         T d = REG(T, o->dst), s = REG(T, o->src);                                                  \
         uint16_t f;                                                                                \
-        __asm__("xadd" sfx " %[s], %[d]" FLAGS_OUT                                                 \
-                : "=&a"(f), [d] "+q"(d), [s] "+q"(s)                                               \
-                :                                                                                  \
-                : "cc");                                                                           \
+        __asm__("xadd" sfx " %[s], %[d]" FLAGS_OUT : "=&a"(f), [d] "+q"(d), [s] "+q"(s) : : "cc"); \
         cpu->flags = f;                                                                            \
         SETREG##bits(o->src, s);                                                                   \
         SETREG##bits(o->dst, d);                                                                   \
@@ -140,7 +138,10 @@ OP(cmpxchg16b)
     NEXT;
 }
 
-#define ROW4(name) {name##8, name##16, name##32, name##64}
+#define ROW4(name)                                                                                 \
+    {                                                                                              \
+        name##8, name##16, name##32, name##64                                                      \
+    }
 
 static void lift_pair(struct lift *l, const op_handler *reg, const op_handler *mem)
 {

@@ -63,7 +63,8 @@ BT_LOCKED(bts, "bts")
 BT_LOCKED(btr, "btr")
 BT_LOCKED(btc, "btc")
 
-/* BSF, BSR leave the target as it was for a zero source: the host's own rule, on the whole register. */
+/* BSF, BSR leave the target as it was for a zero source: the host's own rule, on the whole
+ * register. */
 #define SCAN(name, ins, bits, T, sfx, mod)                                                         \
     static inline const struct op *name##_do##bits(struct soft_cpu *cpu, const struct op *o, T s)  \
     {                                                                                              \
@@ -130,7 +131,10 @@ CRC_NARROW(16, uint16_t, "w")
 CRC_NARROW(32, uint32_t, "l")
 CRC(64, uint64_t, "q")
 
-#define ROW3(name) {name##16, name##32, name##64}
+#define ROW3(name)                                                                                 \
+    {                                                                                              \
+        name##16, name##32, name##64                                                               \
+    }
 
 static void lift_bt(struct lift *l)
 {
@@ -182,9 +186,8 @@ static void lift_crc(struct lift *l)
 
 bool bit_lift(struct lift *l)
 {
-    static const op_handler scans[3][2][3] = {{ROW3(bsf_r), ROW3(bsf_x)},
-                                              {ROW3(bsr_r), ROW3(bsr_x)},
-                                              {ROW3(popcnt_r), ROW3(popcnt_x)}};
+    static const op_handler scans[3][2][3] = {
+        {ROW3(bsf_r), ROW3(bsf_x)}, {ROW3(bsr_r), ROW3(bsr_x)}, {ROW3(popcnt_r), ROW3(popcnt_x)}};
     switch (l->insn->desc->id) {
     case I_BT ... I_BTC:
         lift_bt(l);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Jumps, calls, returns, and how blocks are tied together. A branch with a fixed target ends in a link
- * operation: imm is the target, disp the target's block once it is known, gen the generation in which a
- * link to another page stays true. Within one page no generation is needed: block and target lie in the
- * same physical page, and both die together when it is written.
+ * Jumps, calls, returns, and how blocks are tied together. A branch with a fixed target ends in a
+ * link operation: imm is the target, disp the target's block once it is known, gen the generation
+ * in which a link to another page stays true. Within one page no generation is needed: block and
+ * target lie in the same physical page, and both die together when it is written.
  */
 #include "cpu/soft/ops.h"
 
@@ -116,7 +116,8 @@ static _Noreturn void bad_target(struct soft_cpu *cpu, const struct op *o)
     soft_raise_code(cpu, V_GP, 0);
 }
 
-/* A branch to a non-canonical address faults at the branch itself (Intel SDM vol. 2, JMP, CALL, RET). */
+/* A branch to a non-canonical address faults at the branch itself (Intel SDM vol. 2, JMP, CALL,
+ * RET). */
 static inline bool canonical(uint64_t va)
 {
     return likely((uint64_t)((int64_t)(va << 16) >> 16) == va);

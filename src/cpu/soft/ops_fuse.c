@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A compare or test and the conditional jump after it as one operation: the pair is about one
- * instruction in six of real code. The flags are still stored, since nobody knows who reads them next.
+ * instruction in six of real code. The flags are still stored, since nobody knows who reads them
+ * next.
  */
 #include "cpu/soft/ops.h"
 
@@ -45,13 +46,23 @@ EACH_COND(WIDTHS, TEST_RR)
 EACH_COND(WIDTHS, TEST_RI)
 EACH_COND(WIDTHS, TEST_MI)
 
-enum { CMP_FORM_RR, CMP_FORM_RI, CMP_FORM_RM, CMP_FORM_MR, CMP_FORM_MI, CMP_FORM_XI,
-       TEST_FORM_RR, TEST_FORM_RI, TEST_FORM_MI, FORM_NONE };
+enum {
+    CMP_FORM_RR,
+    CMP_FORM_RI,
+    CMP_FORM_RM,
+    CMP_FORM_MR,
+    CMP_FORM_MI,
+    CMP_FORM_XI,
+    TEST_FORM_RR,
+    TEST_FORM_RI,
+    TEST_FORM_MI,
+    FORM_NONE
+};
 
 #define COND_ROW(cc, name) {name##_j##cc##_8, name##_j##cc##_32, name##_j##cc##_64},
 static const op_handler fused[FORM_NONE][16][3] = {
-    {EACH_COND(COND_ROW, cmp_rr)}, {EACH_COND(COND_ROW, cmp_ri)}, {EACH_COND(COND_ROW, cmp_rm)},
-    {EACH_COND(COND_ROW, cmp_mr)}, {EACH_COND(COND_ROW, cmp_mi)}, {EACH_COND(COND_ROW, cmp_xi)},
+    {EACH_COND(COND_ROW, cmp_rr)},  {EACH_COND(COND_ROW, cmp_ri)},  {EACH_COND(COND_ROW, cmp_rm)},
+    {EACH_COND(COND_ROW, cmp_mr)},  {EACH_COND(COND_ROW, cmp_mi)},  {EACH_COND(COND_ROW, cmp_xi)},
     {EACH_COND(COND_ROW, test_rr)}, {EACH_COND(COND_ROW, test_ri)}, {EACH_COND(COND_ROW, test_mi)},
 };
 

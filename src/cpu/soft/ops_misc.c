@@ -103,9 +103,8 @@ static void lift_system(struct lift *l)
     }
     *copy = *i;
     bool stays = i->desc->id == I_CPUID || i->desc->id == I_RDTSC || i->desc->id == I_RDTSCP ||
-                 i->desc->id == I_RDFSBASE || i->desc->id == I_RDGSBASE ||
-                 i->desc->id == I_PUSHF || i->desc->id == I_CLI || i->desc->id == I_RDRAND ||
-                 i->desc->id == I_RDSEED;
+                 i->desc->id == I_RDFSBASE || i->desc->id == I_RDGSBASE || i->desc->id == I_PUSHF ||
+                 i->desc->id == I_CLI || i->desc->id == I_RDRAND || i->desc->id == I_RDSEED;
     lift_emit(l, stays ? system_inside : system_end)->imm = (uint64_t)(uintptr_t)copy;
     l->end = !stays;
 }

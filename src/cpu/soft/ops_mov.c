@@ -174,7 +174,8 @@ OP(cqo)
     NEXT;
 }
 
-/* BSWAP of a 16-bit register is undefined; like the processors, it clears the register's low half. */
+/* BSWAP of a 16-bit register is undefined; like the processors, it clears the register's low half.
+ */
 OP(bswap16)
 {
     SETREG16(o->dst, 0);
@@ -212,7 +213,10 @@ OP(lahf)
     NEXT;
 }
 
-#define ROW4(name) {name##8, name##16, name##32, name##64}
+#define ROW4(name)                                                                                 \
+    {                                                                                              \
+        name##8, name##16, name##32, name##64                                                      \
+    }
 enum { M_RR, M_RI, M_RM, M_RX, M_MR, M_XR, M_MI, M_XI };
 static const op_handler mov_table[8][4] = {
     ROW4(mov_rr), ROW4(mov_ri), ROW4(mov_rm), ROW4(mov_rx),
@@ -249,7 +253,10 @@ static void lift_mov(struct lift *l)
     o->imm = (uint64_t)i->imm;
 }
 
-#define ROW3(name) {name##_r, name##_m, name##_x}
+#define ROW3(name)                                                                                 \
+    {                                                                                              \
+        name##_r, name##_m, name##_x                                                               \
+    }
 static void lift_extend(struct lift *l)
 {
     static const op_handler zx[2][2][3] = {{ROW3(zx8_16), ROW3(zx8_32)},
@@ -350,7 +357,8 @@ bool mov_lift(struct lift *l)
             return false;
         }
         o = lift_emit(l, xchg[width_of(i->opsize)]);
-        o->dst = i->desc->op[0] == O_ACC || i->desc->op[1] == O_ACC ? 0 : lift_reg(i, i->reg, i->opsize);
+        o->dst =
+            i->desc->op[0] == O_ACC || i->desc->op[1] == O_ACC ? 0 : lift_reg(i, i->reg, i->opsize);
         o->src = lift_reg(i, i->rm, i->opsize);
         return true;
     case I_XLAT:

@@ -53,10 +53,7 @@ MUL1_BYTE(imul1_8, "imul")
     static inline T imul_do##bits(struct soft_cpu *cpu, T d, T s)                                  \
     {                                                                                              \
         uint16_t f;                                                                                \
-        __asm__("imul" sfx " %[s], %[d]" FLAGS_OUT                                                 \
-                : "=&a"(f), [d] "+r"(d)                                                            \
-                : [s] "r"(s)                                                                       \
-                : "cc");                                                                           \
+        __asm__("imul" sfx " %[s], %[d]" FLAGS_OUT : "=&a"(f), [d] "+r"(d) : [s] "r"(s) : "cc");   \
         cpu->flags = f;                                                                            \
         return d;                                                                                  \
     }                                                                                              \
@@ -179,7 +176,10 @@ OP(idiv64)
     NEXT;
 }
 
-#define ROW4(name) {name##8, name##16, name##32, name##64}
+#define ROW4(name)                                                                                 \
+    {                                                                                              \
+        name##8, name##16, name##32, name##64                                                      \
+    }
 
 static void lift_one(struct lift *l, const op_handler *row)
 {

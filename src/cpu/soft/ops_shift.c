@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Shifts and rotates. A count of zero (after masking) changes no flag, so the guest's go in first. */
+/* Shifts and rotates. A count of zero (after masking) changes no flag, so the guest's go in first.
+ */
 #include "cpu/soft/ops.h"
 
 /* Guest flags into the host: ADD makes OF out of bit 0, SAHF sets the rest. */
@@ -75,7 +76,7 @@ SHIFT_WIDTHS(sar, "sar")
     }                                                                                              \
     OP(name##_n##bits)                                                                             \
     {                                                                                              \
-        SETREG##bits(o->dst, REG(S, o->dst) OPR(o->imm & (sizeof(T) * 8 - 1)));                    \
+        SETREG##bits(o->dst, REG(S, o->dst) OPR(o->imm &(sizeof(T) * 8 - 1)));                     \
         NEXT;                                                                                      \
     }
 SHIFT_CONST(shl, "shl", <<, 32, uint32_t, uint32_t, "l")
@@ -127,8 +128,14 @@ SHIFT_CONST(sar, "sar", >>, 64, uint64_t, int64_t, "q")
 DSHIFT_WIDTHS(shld, "shld")
 DSHIFT_WIDTHS(shrd, "shrd")
 
-#define ROW4(name, form) {name##_##form##8, name##_##form##16, name##_##form##32, name##_##form##64}
-#define SHIFT_ROWS(name) {ROW4(name, ri), ROW4(name, rc), ROW4(name, xi), ROW4(name, xc)}
+#define ROW4(name, form)                                                                           \
+    {                                                                                              \
+        name##_##form##8, name##_##form##16, name##_##form##32, name##_##form##64                  \
+    }
+#define SHIFT_ROWS(name)                                                                           \
+    {                                                                                              \
+        ROW4(name, ri), ROW4(name, rc), ROW4(name, xi), ROW4(name, xc)                             \
+    }
 
 static void lift_shift(struct lift *l)
 {
@@ -147,8 +154,8 @@ static void lift_shift(struct lift *l)
     bool by_cl = i->desc->op[1] == O_CL;
     uint8_t count = i->desc->op[1] == O_1 ? 1 : (uint8_t)i->imm;
     unsigned form = (i->is_mem ? 2 : 0) + by_cl;
-    struct op *o = i->is_mem ? lift_emit_mem(l, table[row][form][w])
-                             : lift_emit(l, table[row][form][w]);
+    struct op *o =
+        i->is_mem ? lift_emit_mem(l, table[row][form][w]) : lift_emit(l, table[row][form][w]);
     o->imm = count;
     if (i->is_mem) {
         return;
@@ -163,14 +170,18 @@ static void lift_shift(struct lift *l)
 static void lift_dshift(struct lift *l)
 {
     static const op_handler table[2][3][3] = {
-        {{shld_r16, shld_r32, shld_r64}, {shld_xi16, shld_xi32, shld_xi64}, {shld_xc16, shld_xc32, shld_xc64}},
-        {{shrd_r16, shrd_r32, shrd_r64}, {shrd_xi16, shrd_xi32, shrd_xi64}, {shrd_xc16, shrd_xc32, shrd_xc64}},
+        {{shld_r16, shld_r32, shld_r64},
+         {shld_xi16, shld_xi32, shld_xi64},
+         {shld_xc16, shld_xc32, shld_xc64}},
+        {{shrd_r16, shrd_r32, shrd_r64},
+         {shrd_xi16, shrd_xi32, shrd_xi64},
+         {shrd_xc16, shrd_xc32, shrd_xc64}},
     };
     const struct insn *i = l->insn;
     bool by_cl = i->desc->op[2] == O_CL;
     unsigned row = i->desc->id - I_SHLD, w = width_of(i->opsize) - 1;
-    struct op *o = i->is_mem ? lift_emit_mem(l, table[row][1 + by_cl][w])
-                             : lift_emit(l, table[row][0][w]);
+    struct op *o =
+        i->is_mem ? lift_emit_mem(l, table[row][1 + by_cl][w]) : lift_emit(l, table[row][0][w]);
     o->imm = (uint8_t)i->imm;
     o->src = (uint8_t)(i->reg * 8);
     if (!i->is_mem) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* PUSH POP ENTER LEAVE. The store comes before the change of RSP, so that a fault changes nothing. */
+/* PUSH POP ENTER LEAVE. The store comes before the change of RSP, so that a fault changes nothing.
+ */
 #include "cpu/soft/ops.h"
 
 #define RSP cpu->gpr[R_SP]

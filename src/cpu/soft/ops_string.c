@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * MOVS STOS LODS SCAS CMPS. Repeated forms work in pieces that stay inside the pages they touch, keep
- * RSI, RDI and RCX exact after each piece, and let interrupts in between.
+ * MOVS STOS LODS SCAS CMPS. Repeated forms work in pieces that stay inside the pages they touch,
+ * keep RSI, RDI and RCX exact after each piece, and let interrupts in between.
  */
 #include "cpu/soft/ops.h"
 
 #define FLAGS_OUT "\n\tlahf\n\tseto %%al"
 
-/* o->src: 67 prefix (32-bit RSI, RDI, RCX); o->index: repeat kind; scale_seg: segment of the source. */
+/* o->src: 67 prefix (32-bit RSI, RDI, RCX); o->index: repeat kind; scale_seg: segment of the
+ * source. */
 static inline uint64_t mask_of(const struct op *o)
 {
     return o->src ? 0xffffffffull : ~0ull;
@@ -36,7 +37,7 @@ static uint64_t min3(uint64_t a, uint64_t b, uint64_t c)
 }
 
 #define STEP(T) ((cpu->sys_flags & FL_DF) ? -(int64_t)sizeof(T) : (int64_t)sizeof(T))
-#define ROOM(va, T) ((4096 - ((va) & 0xfff)) / sizeof(T))
+#define ROOM(va, T) ((4096 - ((va)&0xfff)) / sizeof(T))
 
 #define REP_LOOP(T, BODY)                                                                          \
     uint64_t mask = mask_of(o);                                                                    \
@@ -113,10 +114,7 @@ static uint64_t min3(uint64_t a, uint64_t b, uint64_t c)
             return 0;                                                                              \
         }                                                                                          \
         uint64_t count = n;                                                                        \
-        __asm__ volatile("rep stos" sfx                                                            \
-                         : "+D"(d), "+c"(count)                                                    \
-                         : "a"(cpu->gpr[R_AX])                                                     \
-                         : "memory");                                                              \
+        __asm__ volatile("rep stos" sfx : "+D"(d), "+c"(count) : "a"(cpu->gpr[R_AX]) : "memory");  \
         advance(cpu, R_DI, mask, (int64_t)(n * sizeof(T)));                                        \
         return n;                                                                                  \
     }                                                                                              \
@@ -147,17 +145,19 @@ static uint64_t min3(uint64_t a, uint64_t b, uint64_t c)
     }                                                                                              \
     OP(rep_movs##bits)                                                                             \
     {                                                                                              \
-        REP_LOOP(T, uint64_t n = movs_run##bits(cpu, o, mask); if (!n) {                           \
-            movs_one##bits(cpu, o, mask);                                                          \
-            n = 1;                                                                                 \
-        } advance(cpu, R_CX, mask, -(int64_t)n));                                                  \
+        REP_LOOP(                                                                                  \
+            T, uint64_t n = movs_run##bits(cpu, o, mask); if (!n) {                                \
+                movs_one##bits(cpu, o, mask);                                                      \
+                n = 1;                                                                             \
+            } advance(cpu, R_CX, mask, -(int64_t)n));                                              \
     }                                                                                              \
     OP(rep_stos##bits)                                                                             \
     {                                                                                              \
-        REP_LOOP(T, uint64_t n = stos_run##bits(cpu, o, mask); if (!n) {                           \
-            stos_one##bits(cpu, o, mask);                                                          \
-            n = 1;                                                                                 \
-        } advance(cpu, R_CX, mask, -(int64_t)n));                                                  \
+        REP_LOOP(                                                                                  \
+            T, uint64_t n = stos_run##bits(cpu, o, mask); if (!n) {                                \
+                stos_one##bits(cpu, o, mask);                                                      \
+                n = 1;                                                                             \
+            } advance(cpu, R_CX, mask, -(int64_t)n));                                              \
     }                                                                                              \
     OP(rep_lods##bits)                                                                             \
     {                                                                                              \
@@ -165,13 +165,15 @@ static uint64_t min3(uint64_t a, uint64_t b, uint64_t c)
     }                                                                                              \
     OP(rep_cmps##bits)                                                                             \
     {                                                                                              \
-        REP_LOOP(T, cmps_one##bits(cpu, o, mask); advance(cpu, R_CX, mask, -1);                    \
-                 if (((cpu->flags & FLG_ZF) != 0) != (o->index == REP_REPE)) { NEXT; });           \
+        REP_LOOP(                                                                                  \
+            T, cmps_one##bits(cpu, o, mask); advance(cpu, R_CX, mask, -1);                         \
+            if (((cpu->flags & FLG_ZF) != 0) != (o->index == REP_REPE)) { NEXT; });                \
     }                                                                                              \
     OP(rep_scas##bits)                                                                             \
     {                                                                                              \
-        REP_LOOP(T, scas_one##bits(cpu, o, mask); advance(cpu, R_CX, mask, -1);                    \
-                 if (((cpu->flags & FLG_ZF) != 0) != (o->index == REP_REPE)) { NEXT; });           \
+        REP_LOOP(                                                                                  \
+            T, scas_one##bits(cpu, o, mask); advance(cpu, R_CX, mask, -1);                         \
+            if (((cpu->flags & FLG_ZF) != 0) != (o->index == REP_REPE)) { NEXT; });                \
     }
 
 STRING_WIDTH(8, uint8_t, "b")
@@ -179,7 +181,10 @@ STRING_WIDTH(16, uint16_t, "w")
 STRING_WIDTH(32, uint32_t, "l")
 STRING_WIDTH(64, uint64_t, "q")
 
-#define ROW4(name) {name##8, name##16, name##32, name##64}
+#define ROW4(name)                                                                                 \
+    {                                                                                              \
+        name##8, name##16, name##32, name##64                                                      \
+    }
 
 bool string_lift(struct lift *l)
 {

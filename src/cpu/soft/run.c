@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The run loop of a vCPU: pending work, interrupts, halting, finding the next block; and the landing of
- * every exception that a handler raises. Blocks call each other without coming back here, until one ends
- * in something unknown, or must_stop() says so.
+ * The run loop of a vCPU: pending work, interrupts, halting, finding the next block; and the
+ * landing of every exception that a handler raises. Blocks call each other without coming back
+ * here, until one ends in something unknown, or must_stop() says so.
  */
 #include <linux/futex.h>
 #include <sys/syscall.h>
@@ -14,6 +14,36 @@
 
 /* Blocks between two looks at the clock: some tens of microseconds. */
 #define POLL_BLOCKS 2048
+
+const struct bus *soft_pio(struct soft_cpu *cpu)
+{
+    return cpu->engine->config.pio;
+}
+
+struct mem *soft_mem(struct soft_cpu *cpu)
+{
+    return cpu->engine->config.mem;
+}
+
+struct stub_area *soft_stubs(struct soft_cpu *cpu)
+{
+    return cpu->engine->stubs;
+}
+
+struct soft_ioapic *soft_ioapic(struct engine *e)
+{
+    return e->ioapic;
+}
+
+uint64_t soft_tsc_khz(const struct engine *e)
+{
+    return e->tsc_khz;
+}
+
+struct soft_cpu *soft_vcpu(struct engine *e, unsigned index)
+{
+    return index < e->config.n_vcpus ? e->cpus[index] : NULL;
+}
 
 _Noreturn static void land(struct soft_cpu *cpu)
 {
@@ -98,8 +128,8 @@ uint64_t soft_get_rflags(const struct soft_cpu *cpu)
 
 void soft_set_rflags(struct soft_cpu *cpu, uint64_t rflags)
 {
-    const uint64_t defined = FL_TF | FL_IF | FL_DF | FL_IOPL | FL_NT | FL_RF | FL_AC | FL_VIF |
-                             FL_VIP | FL_ID;
+    const uint64_t defined =
+        FL_TF | FL_IF | FL_DF | FL_IOPL | FL_NT | FL_RF | FL_AC | FL_VIF | FL_VIP | FL_ID;
     cpu->flags = (uint16_t)((rflags & 0xd5) << 8 | 0x200 | (rflags & IF_OF ? FLG_OF : 0));
     cpu->sys_flags = rflags & defined;
 }
@@ -119,7 +149,8 @@ void soft_update_mode(struct soft_cpu *cpu)
         soft_code_flush(cpu); /* links were made for the other mode */
     }
     if ((cpu->cr0 & (CR0_PG | CR0_PE)) != (CR0_PG | CR0_PE) || !(cpu->efer & EFER_LMA)) {
-        soft_fail(cpu, "the guest left 64-bit long mode, which the soft engine does not support yet");
+        soft_fail(cpu,
+                  "the guest left 64-bit long mode, which the soft engine does not support yet");
     }
 }
 
@@ -210,7 +241,8 @@ static void step_trap(struct soft_cpu *cpu, uint32_t mode)
     }
 }
 
-/* Not inlined: it must be another frame than the raising functions', and keeps nothing in locals. */
+/* Not inlined: it must be another frame than the raising functions', and keeps nothing in locals.
+ */
 __attribute__((noinline)) enum vcpu_exit soft_run_slice(struct soft_cpu *cpu)
 {
     if (__builtin_setjmp(cpu->landing)) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The software engine behind cpu/engine.h: makes and frees what the run loop works on, and translates
- * between its state and the engine-neutral one. Nothing here runs inside a slice.
+ * The software engine behind cpu/engine.h: makes and frees what the run loop works on, and
+ * translates between its state and the engine-neutral one. Nothing here runs inside a slice.
  */
 #include "cpu/soft/soft.h"
 
@@ -18,43 +18,32 @@
 
 #define STUB_BYTES (1u << 20)
 
-const struct bus *soft_pio(struct soft_cpu *cpu)
-{
-    return cpu->engine->config.pio;
-}
-
-struct mem *soft_mem(struct soft_cpu *cpu)
-{
-    return cpu->engine->config.mem;
-}
-
-struct stub_area *soft_stubs(struct soft_cpu *cpu)
-{
-    return cpu->engine->stubs;
-}
-
-struct soft_ioapic *soft_ioapic(struct engine *e)
-{
-    return e->ioapic;
-}
-
-uint64_t soft_tsc_khz(const struct engine *e)
-{
-    return e->tsc_khz;
-}
-
-struct soft_cpu *soft_vcpu(struct engine *e, unsigned index)
-{
-    return index < e->config.n_vcpus ? e->cpus[index] : NULL;
-}
-
 static int soft_probe(struct sm_error *err)
 {
     const char *missing;
     if (soft_model_missing(&missing)) {
-        return err_set(err, SM_EENGINE, "this processor lacks %s, which CPU model v2 needs", missing);
+        return err_set(err, SM_EENGINE, "this processor lacks %s, which CPU model v2 needs",
+                       missing);
     }
     return SM_OK;
+}
+
+static int make_cache(struct engine *e, struct sm_error *err)
+{
+    e->cache.arena = malloc(BLOCK_ARENA_BYTES);
+    e->cache.pages = calloc(e->n_pages, sizeof *e->cache.pages);
+    e->page_flags = calloc(e->n_pages, 1);
+    if (!e->cache.arena || !e->cache.pages || !e->page_flags) {
+        return err_set(err, SM_ENOMEM, "out of memory for the code cache");
+    }
+    return SM_OK;
+}
+
+static void free_cache(struct engine *e)
+{
+    free(e->cache.arena);
+    free(e->cache.pages);
+    free((void *)e->page_flags);
 }
 
 static void soft_destroy(struct engine *e)
@@ -68,7 +57,7 @@ static void soft_destroy(struct engine *e)
             free(e->cpus[i]);
         }
     }
-    blocks_fini(e);
+    free_cache(e);
     stub_area_free(e->stubs);
     free(e->ioapic);
     free(e->builder);
@@ -102,7 +91,8 @@ static void on_dma(void *opaque, gpa_t gpa, uint64_t len)
     blocks_note_dma(opaque, gpa, len);
 }
 
-static int soft_create(const struct engine_config *config, struct engine **out, struct sm_error *err)
+static int soft_create(const struct engine_config *config, struct engine **out,
+                       struct sm_error *err)
 {
     if (config->n_vcpus != 1) {
         return err_set(err, SM_EUNSUPPORTED, "the soft engine runs 1 vCPU in this version, not %u",
@@ -135,7 +125,7 @@ static int soft_create(const struct engine_config *config, struct engine **out, 
     } else {
         soft_ioapic_init(e->ioapic, e);
     }
-    rc = rc ? rc : blocks_init(e, err);
+    rc = rc ? rc : make_cache(e, err);
     rc = rc ? rc : stub_area_new(&e->stubs, STUB_BYTES, err);
     for (unsigned i = 0; !rc && i < config->n_vcpus; i++) {
         rc = make_cpu(e, i, err);
@@ -173,7 +163,8 @@ static void soft_irq(struct engine *e, unsigned gsi, int level)
     soft_ioapic_set(e->ioapic, gsi, level);
 }
 
-static int soft_get_state(struct engine *e, unsigned vcpu, struct cpu_state *s, struct sm_error *err)
+static int soft_get_state(struct engine *e, unsigned vcpu, struct cpu_state *s,
+                          struct sm_error *err)
 {
     const struct soft_cpu *cpu = e->cpus[vcpu];
     memset(s, 0, sizeof *s);

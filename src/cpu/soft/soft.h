@@ -65,10 +65,9 @@ static inline uint64_t soft_ram_page(const struct engine *e, gpa_t gpa)
     return UINT64_MAX;
 }
 
-/* ---- blocks.c -------------------------------------------------------------------------------------- */
+/* ---- blocks.c
+ * -------------------------------------------------------------------------------------- */
 
-int blocks_init(struct engine *e, struct sm_error *err);
-void blocks_fini(struct engine *e);
 /* The block at cpu->rip in cpu->mode, lifted if need be. Faults by soft_raise (fetch). */
 struct block *blocks_find(struct soft_cpu *cpu);
 /* Throw everything away: the arena is full, or too much changed. No block may be running. */
@@ -82,20 +81,24 @@ void blocks_note_dma(struct engine *e, gpa_t gpa, uint64_t len);
 /* Work off the pages that devices wrote. */
 void blocks_drain_dma(struct soft_cpu *cpu);
 
-/* ---- lift.c ---------------------------------------------------------------------------------------- */
+/* ---- lift.c
+ * ---------------------------------------------------------------------------------------- */
 
 /* Make the block at (rip, phys) from host bytes; NULL when the arena is full. */
 struct block *lift_block(struct soft_cpu *cpu, uint64_t rip, gpa_t phys);
 size_t lift_builder_size(void);
 /* The run loop found the block that cpu->link_from leads to: tie them together. */
 void branch_link(struct soft_cpu *cpu, struct block *target);
-/* Handlers put into a dropped block: leave to the run loop at the block's start, or at this operation. */
+/* Handlers put into a dropped block: leave to the run loop at the block's start, or at this
+ * operation. */
 const struct op *lift_stale_entry(struct soft_cpu *cpu, const struct op *o);
 const struct op *lift_stale_next(struct soft_cpu *cpu, const struct op *o);
 
-/* ---- mmu.c ------------------------------------------------------------------------------------------ */
+/* ---- mmu.c
+ * ------------------------------------------------------------------------------------------ */
 
-/* Translate a fetch address; raises #PF with insn_rip = cpu->rip. *global tells if the page is global. */
+/* Translate a fetch address; raises #PF with insn_rip = cpu->rip. *global tells if the page is
+ * global. */
 gpa_t soft_fetch_translate(struct soft_cpu *cpu, uint64_t va, bool *global);
 /* Host pointer to guest-physical memory that is readable, or NULL. len must not cross a page. */
 const uint8_t *soft_phys_ptr(struct soft_cpu *cpu, gpa_t gpa);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Bridges from handlers to the slow memory paths that keep every register but RAX (exec.h says why).
- * In: RDI cpu, RSI op, RAX address, RCX size, RDX value or access kind. Out: RAX.
+ * Bridges from handlers to the slow memory paths that keep every register but RAX (exec.h says
+ * why). In: RDI cpu, RSI op, RAX address, RCX size, RDX value or access kind. Out: RAX.
  */
 #include "cpu/soft/exec.h"
 
