@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* SHA-256 and OCI digest strings ("sha256:" + 64 lower-case hex digits; OCI image-spec, descriptor.md). */
+/* SHA-256 and OCI digest strings ("sha256:" + 64 lower-case hex digits; OCI image-spec,
+ * descriptor.md). */
 #ifndef SM_BASE_HASH_H
 #define SM_BASE_HASH_H
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The seam between a virtual machine and what runs its instructions. Each engine is one static const
- * table of functions, chosen at run time.
+ * The seam between a virtual machine and what runs its instructions. Each engine is one static
+ * const table of functions, chosen at run time.
  *
  * An engine owns its vCPUs and its interrupt controllers (one local APIC per vCPU, one I/O APIC).
  * Device accesses of the guest go straight to the two buses it was created with, on the vCPU's own
- * thread; run() returns only for what the monitor itself must decide. That keeps instruction emulation
- * free of "finish the access later" state, and KVM's exits map onto the same two calls.
+ * thread; run() returns only for what the monitor itself must decide. That keeps instruction
+ * emulation free of "finish the access later" state, and KVM's exits map onto the same two calls.
  */
 #ifndef SM_CPU_ENGINE_H
 #define SM_CPU_ENGINE_H
@@ -38,7 +38,7 @@ enum vcpu_exit {
 
 struct seg_state {
     uint64_t base;
-    uint32_t limit;    /* in bytes, after granularity */
+    uint32_t limit; /* in bytes, after granularity */
     uint16_t selector;
     uint16_t attr; /* descriptor bits 40-47 in 0-7, 52-55 in 12-15 (VMX access-rights layout) */
 };
@@ -70,11 +70,12 @@ struct engine_ops {
     int (*create)(const struct engine_config *config, struct engine **out, struct sm_error *err);
     void (*destroy)(struct engine *e); /* no run() may be under way; NULL is fine */
 
-    /* Run one vCPU on the calling thread until an exit; a halted vCPU waits inside. Returns 0, or an
-     * error with *exit = VCPU_EXIT_FAILED. At most one thread per vCPU. */
+    /* Run one vCPU on the calling thread until an exit; a halted vCPU waits inside. Returns 0, or
+     * an error with *exit = VCPU_EXIT_FAILED. At most one thread per vCPU. */
     int (*run)(struct engine *e, unsigned vcpu, enum vcpu_exit *exit, struct sm_error *err);
 
-    /* Make run() return VCPU_EXIT_KICKED soon, or at its next call. Any thread, async-signal-safe. */
+    /* Make run() return VCPU_EXIT_KICKED soon, or at its next call. Any thread, async-signal-safe.
+     */
     void (*kick)(struct engine *e, unsigned vcpu);
 
     /* Drive a pin of the I/O APIC (global system interrupt). Any thread. */

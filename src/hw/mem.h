@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Guest-physical memory: RAM and host-backed windows (virtio-pmem). The only way from a guest-physical
- * address to a host pointer. The layout is fixed before the first vCPU runs and never changes after,
- * so lookups take no lock.
+ * Guest-physical memory: RAM and host-backed windows (virtio-pmem). The only way from a
+ * guest-physical address to a host pointer. The layout is fixed before the first vCPU runs and
+ * never changes after, so lookups take no lock.
  *
- * RAM is one plain mmap with unmapped guard zones on both sides: [0, low) below 3 GiB, the rest from
- * 4 GiB up. MMIO lives in the hole.
+ * RAM is one plain mmap with unmapped guard zones on both sides: [0, low) below 3 GiB, the rest
+ * from 4 GiB up. MMIO lives in the hole.
  */
 #ifndef SM_HW_MEM_H
 #define SM_HW_MEM_H

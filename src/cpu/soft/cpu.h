@@ -82,15 +82,18 @@ enum soft_vector {
 };
 
 /* Block mode bits: part of a block's key, because the lifted operations depend on them. */
-#define MODE_USER 0x01u   /* CPL 3 */
-#define MODE_STEP 0x02u   /* RFLAGS.TF: blocks of one instruction */
-#define MODE_FP_OFF 0x04u /* CR0.TS or CR0.EM: x87/MMX/SSE raise #NM (EM without TS: #UD for SSE)  \
-                           */
-#define MODE_SSE_TRAP 0x08u /* the guest's MXCSR unmasks an exception: run SSE arithmetic checked  \
+#define MODE_USER 0x01u /* CPL 3 */
+#define MODE_STEP 0x02u /* RFLAGS.TF: blocks of one instruction */
+#define MODE_FP_OFF                                                                                \
+    0x04u /* CR0.TS or CR0.EM: x87/MMX/SSE raise #NM (EM without TS: #UD for SSE)                  \
+           */
+#define MODE_SSE_TRAP                                                                              \
+    0x08u                   /* the guest's MXCSR unmasks an exception: run SSE arithmetic checked  \
                              */
 #define MODE_X87_TRAP 0x10u /* the guest's FCW unmasks an exception, or FSW.ES is pending */
-#define MODE_COMPAT 0x20u /* CS is not a 64-bit segment: every instruction is #UD in this version  \
-                           */
+#define MODE_COMPAT                                                                                \
+    0x20u /* CS is not a 64-bit segment: every instruction is #UD in this version                  \
+           */
 
 /* Why the run loop must stop before the next block. Bits of soft_cpu.pending; set by any thread. */
 #define PEND_KICK 0x1u     /* engine kick */
