@@ -101,6 +101,7 @@ static void lift_one(struct builder *b)
         for (unsigned i = first - 1; i < l->n; i++) {
             b->info[i] = (struct flag_info){.visible = true};
         }
+        b->have_prev = false;
         return;
     }
     bool known = !feature_hidden(&b->insn) &&

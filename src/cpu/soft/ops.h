@@ -78,6 +78,7 @@ struct lift {
     unsigned n;
     op_handler no_flags; /* a twin of the last emitted handler that leaves the flags alone */
     bool end;            /* the block ends here */
+    unsigned branches;     /* conditional jumps that the block went past */
     bool full;           /* the arena or the stub area is full: give up */
 };
 #define LIFT_OPS_PER_INSN 4
@@ -89,6 +90,8 @@ struct op *lift_emit(struct lift *l, op_handler handler);
 struct op *lift_emit_mem(struct lift *l, op_handler handler);
 /* Append a way out of the block to a fixed address. */
 void lift_emit_link(struct lift *l, uint64_t target);
+/* Finish a conditional jump: the way out for the taken side; the block goes on with the other, or ends. */
+void lift_emit_sides(struct lift *l, uint64_t taken);
 /* Append an operation that raises an exception without error code (or #GP(0)). */
 void lift_emit_raise(struct lift *l, unsigned vector);
 

@@ -73,6 +73,18 @@ void lift_emit_link(struct lift *l, uint64_t target)
     o->off = (uint16_t)(l->off + l->insn->len);
 }
 
+/* Past so many conditional jumps a block goes on: most are not taken, and a block entered costs more. */
+#define MAX_BRANCHES 4
+
+void lift_emit_sides(struct lift *l, uint64_t taken)
+{
+    lift_emit_link(l, taken);
+    l->end = ++l->branches >= MAX_BRANCHES;
+    if (l->end) {
+        lift_emit_link(l, l->next_rip);
+    }
+}
+
 /* Conditional: the next operation is the link of the taken side, the one after of the other. */
 #define JCC(cc, ...)                                                                               \
     OP(jcc##cc)                                                                                    \
@@ -182,8 +194,7 @@ bool branch_lift(struct lift *l)
     switch (i->desc->id) {
     case I_JCC:
         lift_emit(l, jcc[i->cond]);
-        lift_emit_link(l, target);
-        lift_emit_link(l, l->next_rip);
+        lift_emit_sides(l, target);
         return true;
     case I_LOOPNE ... I_JRCXZ:
         lift_emit(l, loops[i->desc->id - I_LOOPNE])->src = i->addr32;

@@ -96,8 +96,6 @@ bool fuse_lift(struct lift *l, const struct insn *cmp)
     }
     unsigned w = cmp->opsize == 1 ? 0 : cmp->opsize == 4 ? 1 : 2;
     l->ops[l->n - 1].handler = fused[form][l->insn->cond][w];
-    lift_emit_link(l, l->next_rip + (uint64_t)l->insn->imm);
-    lift_emit_link(l, l->next_rip);
-    l->end = true;
+    lift_emit_sides(l, l->next_rip + (uint64_t)l->insn->imm);
     return true;
 }
