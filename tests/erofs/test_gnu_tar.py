@@ -16,8 +16,8 @@ def sh(*argv, **kw):
 
 @unittest.skipUnless(oracle.ROOT, "needs root to extract owners, devices and xattrs with GNU tar")
 class GnuTar(LayerTest):
-    def check(self, tar_args, ignore=(), src=None):
-        src = src or oracle.make_tree(self.path("src"))
+    def check(self, tar_args, ignore=(), src=None, files=100):
+        src = src or oracle.make_tree(self.path("src"), files)
         tar = self.path("layer.tar")
         sh("tar", "-C", src, "--sort=name", *tar_args, "-cf", tar, ".")
         want_dir = self.path("want")
@@ -39,7 +39,7 @@ class GnuTar(LayerTest):
         self.assertEqual(got[1], want[1])
 
     def test_posix(self):
-        data = self.check(["--format=posix", "--xattrs", "--xattrs-include=*"])
+        data = self.check(["--format=posix", "--xattrs", "--xattrs-include=*"], files=2000)
         with open(self.path("image"), "rb") as f:
             plain = f.read()
         self.convert(gzip.compress(data, 1), "gzip", "image.gz", data)
@@ -81,7 +81,7 @@ class GnuTar(LayerTest):
     def test_large_directory(self):
         src = self.path("src")
         os.makedirs(src + "/many")
-        for i in range(20000):
+        for i in range(8000):
             open(f"{src}/many/{i:x}", "w").close()
         self.check(["--format=gnu"], src=src, ignore=("xattrs",))
 
