@@ -111,7 +111,12 @@ static void check_sparse(const struct sparse_case *c)
     assert_int_equal(erofs_out_flush(&w->out, &err), 0);
     assert_true(erofs_out_pos(&w->out) % EROFS_BLOCK == 0);
     assert_true(erofs_chunk_count(inode) <= 65536);
-    uint64_t chunk = UINT64_C(1) << inode->chunk_bits;
+    uint64_t chunk = UINT64_C(1) << inode->chunk_bits, last = 0;
+    for (uint32_t i = 0; i < inode->run_count; i++) {
+        assert_true(inode->runs[i].first >= last && inode->runs[i].count > 0);
+        last = inode->runs[i].first + inode->runs[i].count;
+    }
+    assert_true(last <= erofs_chunk_count(inode));
     for (size_t i = 0; i < c->count; i++) {
         for (uint64_t k = 0; k < c->e[i].len; k++) {
             uint64_t at = c->e[i].offset + k;
