@@ -2,9 +2,26 @@
 /*
  * libsupermachine: run OCI images as microVMs.
  *
- * What the library does to your process: it starts threads (one per vCPU and one for devices, per VM)
- * and maps memory. It installs no signal handler, never prints, never exits, and never touches the
- * working directory, umask, locale or environment.
+ *     sm_store *store;  sm_image *image;  sm_vm *vm;  struct sm_error err;  struct sm_output out;
+ *     const char *const argv[] = {"uname", "-a", NULL};
+ *     struct sm_exec_spec spec = SM_EXEC_SPEC_INIT;
+ *     spec.argv = argv;
+ *     if (sm_store_open(NULL, &store, &err) || sm_image_from_oci(store, "busybox", &image, &err) ||
+ *         sm_vm_start(image, NULL, &vm, &err) || sm_exec_output(vm, &spec, 0, -1, &out, &err))
+ *         errx(1, "%s", err.text);
+ *
+ * What the library does to your process: it starts threads (per VM one per vCPU, one for devices
+ * and one that waits for the VM's end) and maps memory. It installs no signal handler, never
+ * prints, never exits, and never touches the working directory, umask, locale or environment; it
+ * reads the environment only where a comment here says so. Its threads have all signals blocked but
+ * faults.
+ *
+ * Conventions. Functions that can fail return 0 or one of enum sm_status. Results come through
+ * out-parameters, which are NULL (or zero) after a failure. Strings and arrays passed in are
+ * copied. Config structs begin with `size` and are initialised by their SM_..._INIT; a field that
+ * is zero then, or what INIT made it, means the default. _free functions accept NULL. One object
+ * may be used by one thread at a time, but where the comment says "any thread"; different objects
+ * are independent. An object must be freed before the one it was made from.
  */
 #ifndef SUPERMACHINE_H
 #define SUPERMACHINE_H
@@ -33,14 +50,206 @@ enum sm_status {
 };
 
 /*
- * Why a call failed. Filled by every function that takes one, when it returns non-zero; may be NULL.
- * The text is one line without a newline: what failed, on what, why, and what to do.
+ * Why a call failed. Filled by every function that takes one, when it returns non-zero; may be
+ * NULL. The text is one line without a newline: what failed, on what, why, and what to do.
  */
 struct sm_error {
     int code;     /* enum sm_status */
     int os_errno; /* errno of the host call that failed, or 0 */
     char text[512];
 };
+
+const char *sm_version(void); /* "0.1.0"; static */
+void sm_free(void *memory);   /* for what this header says is freed by it; NULL is fine */
+
+/* --- What is possible here --- */
+
+struct sm_limits {
+    uint32_t memory_min_mib, memory_max_mib; /* of one VM on this host */
+    uint32_t memory_default_mib;
+    uint32_t vcpus_max; /* of one VM */
+};
+void sm_limits(struct sm_limits *out); /* any thread */
+
+/* One way to run guest instructions. */
+struct sm_engine_info {
+    const char *name;      /* static: "kvm", "soft" */
+    int usable;            /* it can run a guest on this host, now */
+    int automatic;         /* it is what SM_ENGINE_AUTO means here */
+    struct sm_error error; /* !usable: why not, and the way out; code is 0 else */
+};
+/* Look at engine number index (0, 1, ...), best first. SM_ENOTFOUND past the last. Any thread. */
+int sm_engine_info(unsigned index, struct sm_engine_info *out);
+
+/* --- The store: what this host keeps between runs --- */
+
+typedef struct sm_store sm_store;
+
+struct sm_store_config {
+    size_t size;
+    /* Folder of the store, created if missing. NULL: $SUPERMACHINE_HOME, else
+     * $XDG_DATA_HOME/supermachine, else ~/.local/share/supermachine. */
+    const char *path;
+    /* Folder of the files that come with the library: guest/vmlinuz and guest/initramfs.cpio, and
+     * images/, the built-in images. NULL: found beside the running executable (a build folder, or
+     * ../share/supermachine), else where the library was configured to be installed. */
+    const char *data_dir;
+};
+#define SM_STORE_CONFIG_INIT                                                                       \
+    {                                                                                              \
+        .size = sizeof(struct sm_store_config)                                                     \
+    }
+
+/* Any number of processes may have the same store open. config may be NULL. SM_EIO: it cannot be
+ * created or read; SM_EUNSUPPORTED: a newer version made it; SM_ECORRUPT: it is no store. */
+int sm_store_open(const struct sm_store_config *config, sm_store **out, struct sm_error *err);
+void sm_store_free(sm_store *store);
+const char *sm_store_path(const sm_store *store);     /* absolute; as long as the store */
+const char *sm_store_data_dir(const sm_store *store); /* as long as the store; "" if not found */
+
+/* --- Images --- */
+
+typedef struct sm_image sm_image;
+
+/*
+ * Open an image and convert what the store does not have yet of it; that may take seconds, and no
+ * half-made file is ever used later. ref: a built-in image's name ("busybox"), oci:DIR[:TAG] or
+ * docker-archive:FILE[:NAME].
+ *
+ * SM_EINVAL; SM_ENOTFOUND: no such image, tag or file; SM_ECORRUPT: a digest does not match, or a
+ * format is broken; SM_EUNSUPPORTED: media type or platform; SM_EIO, SM_ENOSPC, SM_ENOMEM;
+ * SM_ETIMEDOUT: another process converts the same layer and makes no progress.
+ */
+int sm_image_from_oci(sm_store *store, const char *ref, sm_image **out, struct sm_error *err);
+void sm_image_free(sm_image *image);
+
+/*
+ * What `docker run IMAGE ARG...` would execute: the image's Entrypoint followed by args, or by its
+ * Cmd when args is NULL or empty. A non-NULL entrypoint takes the place of Entrypoint and Cmd; an
+ * empty one stands for none. *argv is NULL-terminated and freed with sm_free, as one block.
+ * SM_EINVAL when nothing is left to execute.
+ */
+int sm_image_command(const sm_image *image, const char *entrypoint, const char *const *args,
+                     char ***argv, struct sm_error *err);
+
+/* --- Virtual machines --- */
+
+typedef struct sm_vm sm_vm;
+
+enum sm_engine {
+    SM_ENGINE_AUTO = 0, /* the best that is usable here */
+    SM_ENGINE_KVM = 1,  /* the processor's virtualization */
+    SM_ENGINE_SOFT = 2, /* the built-in software processor: runs everywhere */
+};
+
+struct sm_vm_config {
+    size_t size;
+    uint32_t engine;     /* enum sm_engine */
+    uint32_t memory_mib; /* 0: sm_limits' default; odd sizes are rounded up to even */
+    uint32_t vcpus;      /* 0: 1 */
+    const char *kernel;  /* bzImage or ELF vmlinux; NULL: the one in data_dir */
+    uint32_t start_ms;   /* give up when the guest is not ready after this time; 0: 120000 */
+    /* Console bytes of the guest (kernel messages), as hostile as all that comes from there. Called
+     * on a thread of the VM until it has ended; NULL drops them. */
+    void (*console)(void *opaque, const void *data, size_t len);
+    void *console_opaque;
+};
+#define SM_VM_CONFIG_INIT                                                                          \
+    {                                                                                              \
+        .size = sizeof(struct sm_vm_config)                                                        \
+    }
+
+/*
+ * Boot a VM with the image as its root file system; returns when commands can be run in it. What
+ * the guest writes is kept in its memory and gone with the VM. config may be NULL.
+ *
+ * SM_EINVAL: a value of config is out of range; SM_ENOTFOUND, SM_EIO: kernel or initramfs cannot be
+ * read; SM_ECORRUPT, SM_EUNSUPPORTED: it is no kernel; SM_EENGINE: the engine cannot run here, or
+ * failed; SM_EGUEST: the guest ended or could not start; SM_ETIMEDOUT; SM_ENOMEM.
+ */
+int sm_vm_start(sm_image *image, const struct sm_vm_config *config, sm_vm **out,
+                struct sm_error *err);
+
+/* End it at once, if it still runs, and free it. No call may be under way on it or its execs. */
+void sm_vm_free(sm_vm *vm);
+
+/* End it at once; calls under way on it return SM_EINTR. Any thread. */
+void sm_vm_stop(sm_vm *vm);
+
+enum sm_vm_state {
+    SM_VM_RUNNING = 0,
+    SM_VM_STOPPED = 1, /* sm_vm_stop */
+    SM_VM_POWERED_OFF = 2,
+    SM_VM_RESET = 3,    /* rebooted, or crashed so hard that a processor resets itself */
+    SM_VM_PANICKED = 4, /* the guest kernel panicked */
+    SM_VM_FAILED = 5,   /* the engine or a device failed */
+};
+enum sm_vm_state sm_vm_state(sm_vm *vm); /* any thread */
+
+/* --- Commands in a VM --- */
+
+typedef struct sm_exec sm_exec;
+
+struct sm_exec_spec {
+    size_t size;
+    const char *const *argv; /* NULL-terminated, at least one; searched in the guest's PATH */
+    const char *const *env;  /* NULL-terminated, on top of the image's: "NAME=value" sets, "NAME"
+                                removes */
+    const char *cwd;         /* NULL: the image's WorkingDir, else / ; created when missing */
+    const char *user;        /* NAME|UID[:GROUP|GID] of the guest; NULL: the image's, else root */
+    int tty;                 /* a terminal of rows x columns; stderr joins stdout then */
+    uint16_t rows, columns;
+    int stdin_fd;  /* borrowed; -1: none, the command sees an empty file */
+    int stdout_fd; /* borrowed; -1: drop it */
+    int stderr_fd;
+};
+#define SM_EXEC_SPEC_INIT                                                                          \
+    {                                                                                              \
+        .size = sizeof(struct sm_exec_spec), .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1      \
+    }
+
+/* How a command ended. */
+struct sm_outcome {
+    int code;    /* as a shell says it: 0..255, 128 + n after signal n; when it could not be
+                    started: 127 not found, 126 not executable, 125 anything else */
+    int started; /* 0: it could not be started */
+    int signal;  /* that ended it, or 0 */
+    uint64_t wall_ns, user_ns, system_ns, peak_rss_bytes; /* as the guest says */
+};
+
+/* Prepare a command; any number may run in a VM. It starts, and its streams move, while a thread is
+ * in sm_exec_wait. SM_EINVAL: no argv, or more than the guest takes; SM_EGUEST; SM_ENOMEM; SM_EIO.
+ */
+int sm_exec_start(sm_vm *vm, const struct sm_exec_spec *spec, sm_exec **out, struct sm_error *err);
+
+/*
+ * Run until the command has ended and all its output is written, or for timeout_ms (-1: no limit).
+ * SM_ETIMEDOUT: nothing is lost, call again to go on. SM_ENOTFOUND, SM_EINVAL, SM_EGUEST with
+ * outcome->code set and !started: it could not be started. SM_EGUEST with code 0: the guest ended,
+ * see sm_vm_state. SM_EINTR: sm_vm_stop. SM_EIO, SM_ENOSPC: its output cannot be written.
+ */
+int sm_exec_wait(sm_exec *exec, int timeout_ms, struct sm_outcome *outcome, struct sm_error *err);
+
+/* Before, during or after sm_exec_wait. Any thread, and signal handlers. */
+void sm_exec_signal(sm_exec *exec, int signal); /* to the command's process */
+void sm_exec_resize(sm_exec *exec, uint16_t rows, uint16_t columns);
+
+void sm_exec_free(sm_exec *exec); /* kills the command if it runs */
+
+/* What a command wrote. */
+struct sm_output {
+    struct sm_outcome outcome;
+    char *out, *err; /* each with a NUL after its end; freed with sm_free */
+    size_t out_len, err_len;
+};
+/*
+ * Run a command and collect what it writes, each stream at most max_bytes (SM_ENOMEM beyond; 0: 64
+ * MiB) and within timeout_ms (-1: no limit). spec's stdout_fd and stderr_fd are not used. Errors as
+ * of sm_exec_start and sm_exec_wait; *output is empty then.
+ */
+int sm_exec_output(sm_vm *vm, const struct sm_exec_spec *spec, size_t max_bytes, int timeout_ms,
+                   struct sm_output *output, struct sm_error *err);
+void sm_output_fini(struct sm_output *output); /* frees out and err; a zeroed one is fine */
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * supermachine run: store -> image -> VM -> command, and how it ended. What was asked for is parsed
+ * by run_opts.c. Main thread: all of it; signals have their own thread (signals.c).
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "run_opts.h"
+#include "signals.h"
+#include "terminal.h"
+
+#define TAIL_LINES 20
+#define MS_FOR_EVER INT64_MAX
+
+struct run {
+    struct run_opts opts;
+    struct signals signals;
+    int64_t deadline_ms; /* of CLOCK_MONOTONIC; MS_FOR_EVER: none */
+    sm_store *store;
+    sm_image *image;
+    sm_vm *vm;
+    char tail[4096]; /* last console bytes; written by the VM's thread until it has ended */
+    size_t tail_len;
+};
+
+static int64_t now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static void keep_console(void *opaque, const void *data, size_t len)
+{
+    struct run *r = opaque;
+    const char *bytes = data;
+    size_t max = sizeof r->tail;
+    if (len > max) {
+        bytes += len - max;
+        len = max;
+    }
+    if (r->tail_len + len > max) {
+        size_t drop = r->tail_len + len - max;
+        memmove(r->tail, r->tail + drop, r->tail_len - drop);
+        r->tail_len -= drop;
+    }
+    memcpy(r->tail + r->tail_len, bytes, len);
+    r->tail_len += len;
+}
+
+/* The guest kernel's last lines, harmless to a terminal. */
+static void show_tail(const struct run *r)
+{
+    size_t start = r->tail_len, lines = 0;
+    while (start > 0 &&
+           !(r->tail[start - 1] == '\n' && start < r->tail_len && ++lines > TAIL_LINES))
+        start--;
+    for (size_t i = start; i < r->tail_len; i++) {
+        unsigned char c = (unsigned char)r->tail[i];
+        if (c == '\n' || c == '\t' || (c >= ' ' && c < 127))
+            fputc(c, stderr);
+        else if (c != '\r')
+            fputc('?', stderr);
+    }
+    if (r->tail_len > start && r->tail[r->tail_len - 1] != '\n')
+        fputc('\n', stderr);
+}
+
+/* An int of milliseconds until the deadline, for calls that take -1 for ever. */
+static int left_ms(const struct run *r)
+{
+    if (r->deadline_ms == MS_FOR_EVER)
+        return -1;
+    int64_t left = r->deadline_ms - now_ms();
+    return left < 0 ? 0 : left > INT32_MAX ? INT32_MAX : (int)left;
+}
+
+static int timed_out(const struct run *r)
+{
+    say("run: %s: timed out after %g s (--timeout); the VM was ended", r->opts.image,
+        (double)r->opts.timeout_ms / 1000);
+    return EXIT_TIMED_OUT;
+}
+
+static int start_vm(struct run *r)
+{
+    struct sm_vm_config config = SM_VM_CONFIG_INIT;
+    struct sm_error err = {0};
+    config.engine = r->opts.engine;
+    config.memory_mib = r->opts.memory_mib;
+    config.vcpus = r->opts.vcpus;
+    config.kernel = r->opts.kernel;
+    config.console = keep_console;
+    config.console_opaque = r;
+    if (r->opts.timeout_ms) {
+        r->deadline_ms = now_ms() + r->opts.timeout_ms;
+        config.start_ms = r->opts.timeout_ms < UINT32_MAX ? (uint32_t)r->opts.timeout_ms : 0;
+    }
+    int rc = sm_vm_start(r->image, &config, &r->vm, &err);
+    if (rc == SM_ETIMEDOUT && left_ms(r) == 0)
+        return timed_out(r);
+    if (rc == SM_EGUEST)
+        show_tail(r);
+    return rc ? say("run: cannot start a VM: %s", err.text) : 0;
+}
+
+/* How a wait for the command ended, as an exit code. */
+static int judge(struct run *r, int rc, const struct sm_outcome *outcome,
+                 const struct sm_error *err)
+{
+    int signal = signals_ended_by(&r->signals);
+    terminal_restore();
+    if (rc == 0)
+        return outcome->code;
+    if (signal) {
+        say("run: interrupted twice; the VM was ended");
+        return 128 + signal;
+    }
+    if (rc == SM_ETIMEDOUT)
+        return timed_out(r);
+    if (!outcome->started && outcome->code) {
+        say("run: %s", err->text);
+        return outcome->code;
+    }
+    enum sm_vm_state state = sm_vm_state(r->vm);
+    if (state == SM_VM_PANICKED || state == SM_VM_FAILED)
+        show_tail(r);
+    if (rc == SM_EGUEST && state != SM_VM_RUNNING)
+        return say("run: the VM ended before the command did: %s", err->text);
+    return say("run: %s", err->text);
+}
+
+static int run_command(struct run *r, char **argv)
+{
+    struct sm_exec_spec spec = SM_EXEC_SPEC_INIT;
+    struct sm_outcome outcome = {0};
+    struct sm_error err = {0};
+    sm_exec *exec;
+    spec.argv = (const char *const *)argv;
+    spec.env = (const char *const *)r->opts.env;
+    spec.cwd = r->opts.cwd;
+    spec.user = r->opts.user;
+    spec.tty = r->opts.tty;
+    spec.stdin_fd = r->opts.interactive ? STDIN_FILENO : -1;
+    spec.stdout_fd = STDOUT_FILENO;
+    spec.stderr_fd = STDERR_FILENO;
+    if (r->opts.tty)
+        terminal_size(&spec.rows, &spec.columns);
+    int rc = sm_exec_start(r->vm, &spec, &exec, &err);
+    if (rc)
+        return say("run: cannot run a command in the VM: %s", err.text);
+    if (r->opts.tty && r->opts.interactive)
+        terminal_raw();
+    r->signals.tty = r->opts.tty;
+    signals_direct(&r->signals, r->vm, exec);
+    rc = sm_exec_wait(exec, left_ms(r), &outcome, &err);
+    signals_direct(&r->signals, NULL, NULL);
+    int code = judge(r, rc, &outcome, &err);
+    sm_exec_free(exec);
+    return code;
+}
+
+static int run(struct run *r)
+{
+    struct sm_error err = {0};
+    char **argv;
+    if (sm_store_open(NULL, &r->store, &err) != 0 ||
+        sm_image_from_oci(r->store, r->opts.image, &r->image, &err) != 0)
+        return say("run: %s", err.text);
+    if (sm_image_command(r->image, r->opts.entrypoint, (const char *const *)r->opts.args, &argv,
+                         &err) != 0)
+        return say("run: %s: %s", r->opts.image, err.text);
+    int code = start_vm(r);
+    if (code == 0)
+        code = run_command(r, argv);
+    sm_free(argv);
+    return code;
+}
+
+int cmd_run(const struct cmd *cmd, int argc, char **argv)
+{
+    struct run *r = calloc(1, sizeof *r);
+    if (!r)
+        return say("run: out of memory");
+    r->deadline_ms = MS_FOR_EVER;
+    int code = run_opts_parse(&r->opts, cmd, argc, argv);
+    if (code == RUN_OPTS_GO) {
+        /* The library's store and image path come from the environment (sm_store_config). */
+        int rc = signals_start(&r->signals);
+        code = rc ? say("run: cannot start a thread: %s", strerror(rc)) : run(r);
+        sm_vm_free(r->vm);
+        sm_image_free(r->image);
+        sm_store_free(r->store);
+        run_opts_fini(&r->opts);
+        return code; /* r belongs to the signal thread now */
+    }
+    run_opts_fini(&r->opts);
+    free(r);
+    return code;
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The program: one table of commands, from which help comes too. */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli.h"
+
+static int cmd_help(const struct cmd *cmd, int argc, char **argv);
+static int cmd_version(const struct cmd *cmd, int argc, char **argv);
+
+static const struct cmd commands[] = {
+    {"run", "Start a microVM from an image, and run a command in it.",
+     "[OPTION...] IMAGE [COMMAND [ARG...]]",
+     "IMAGE is busybox (built in), oci:DIR[:TAG] or docker-archive:FILE[:NAME].\n"
+     "Without COMMAND the image's own is run. The exit status is the command's; 124: timed out;\n"
+     "125: supermachine failed; 126: COMMAND cannot be executed; 127: it was not found.\n"
+     "Ctrl-C interrupts the command, a second one ends the VM.",
+     run_options, cmd_run},
+    {"doctor", "Say what this host can do: engines, kernel, images, store.", "", NULL,
+     doctor_options, cmd_doctor},
+    {"version", "Print the version.", "", NULL, NULL, cmd_version},
+    {"help", "Explain the program, or a command.", "[COMMAND]", NULL, NULL, cmd_help},
+};
+#define COMMANDS (sizeof commands / sizeof commands[0])
+
+static const struct cmd *find(const char *name)
+{
+    for (size_t i = 0; i < COMMANDS; i++)
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    return NULL;
+}
+
+static void help_all(FILE *to)
+{
+    fprintf(to, "usage: supermachine COMMAND [ARG...]\n\n"
+                "Run OCI images as microVMs.\n\nCommands:\n");
+    for (size_t i = 0; i < COMMANDS; i++)
+        fprintf(to, "  %-9s %s\n", commands[i].name, commands[i].summary);
+    fprintf(to, "\n`supermachine help COMMAND` tells more. Try: supermachine run busybox uname -a\n"
+                "State is kept in $SUPERMACHINE_HOME, else $XDG_DATA_HOME/supermachine, else\n"
+                "~/.local/share/supermachine.\n");
+}
+
+/* For commands without options: 0 when there is something left to do, else *code is set. */
+static int no_options(const struct cmd *cmd, char **argv, struct opts *o, int *code)
+{
+    opts_init(o, cmd, argv);
+    int id = opts_next(o);
+    *code = id == OPTS_HELP ? 0 : EXIT_OURS;
+    return id == OPTS_END ? 0 : -1;
+}
+
+static int cmd_help(const struct cmd *cmd, int argc, char **argv)
+{
+    struct opts o;
+    int code;
+    if (no_options(cmd, argv, &o, &code))
+        return code;
+    if (!argv[o.next]) {
+        help_all(stdout);
+        return 0;
+    }
+    const struct cmd *about = find(argv[o.next]);
+    if (!about)
+        return say("help: no command \"%.60s\"; see `supermachine help`", argv[o.next]);
+    help_command(about);
+    return 0;
+}
+
+static int cmd_version(const struct cmd *cmd, int argc, char **argv)
+{
+    struct opts o;
+    int code;
+    if (no_options(cmd, argv, &o, &code))
+        return code;
+    if (argv[o.next])
+        return say("version: unexpected argument \"%.60s\"; see `supermachine help version`",
+                   argv[o.next]);
+    printf("supermachine %s\n", sm_version());
+    return 0;
+}
+
+/* Output that nobody could take is a failure, but of a closed pipe nobody wants to hear. */
+static int finish(int code)
+{
+    if (fflush(stdout) != 0 || ferror(stdout))
+        return code ? code : EXIT_OURS;
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    signal(SIGPIPE, SIG_IGN);
+    if (argc < 2) {
+        help_all(stderr);
+        return EXIT_OURS;
+    }
+    const char *name = argv[1];
+    if (strcmp(name, "--version") == 0)
+        name = "version";
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+        name = "help";
+    const struct cmd *cmd = find(name);
+    if (!cmd)
+        return say("no command \"%.60s\"; see `supermachine help`", name);
+    return finish(cmd->run(cmd, argc - 1, argv + 1));
+}

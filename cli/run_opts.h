@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What `supermachine run` was asked for. */
+#ifndef CLI_RUN_OPTS_H
+#define CLI_RUN_OPTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cli.h"
+
+#define RUN_OPTS_GO (-1)
+
+struct run_opts {
+    uint32_t engine, memory_mib, vcpus;
+    int64_t timeout_ms; /* 0: none */
+    const char *kernel, *cwd, *user, *entrypoint;
+    char **env; /* owned array of borrowed strings, NULL-terminated */
+    size_t n_env;
+    bool interactive, tty;
+    const char *image;
+    char **args; /* NULL-terminated */
+};
+
+/* RUN_OPTS_GO, or the exit code, after help or a message. run_opts_fini in any case. */
+int run_opts_parse(struct run_opts *o, const struct cmd *cmd, int argc, char **argv);
+void run_opts_fini(struct run_opts *o);
+
+#endif

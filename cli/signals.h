@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Signals of a run, on a thread of their own. Before there is a command they end the process; then
+ * they go to the command, and SIGWINCH becomes a resize. A second SIGINT ends the VM.
+ */
+#ifndef CLI_SIGNALS_H
+#define CLI_SIGNALS_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <supermachine.h>
+
+struct signals {
+    pthread_mutex_t lock; /* of what follows */
+    sm_vm *vm;            /* borrowed; NULL: none yet, or no longer */
+    sm_exec *exec;        /* borrowed; as vm */
+    bool tty;
+    bool over;        /* the command has ended */
+    bool interrupted; /* by a SIGINT that went to the command */
+    int ended_by;     /* the signal that ended the VM, or 0 */
+};
+
+/* Block the signals, in the caller and in all threads it will start, and start the thread. Once per
+ * process; s lives until the process ends. 0, or an errno. */
+int signals_start(struct signals *s);
+/* From now on signals go to exec in vm; NULLs: nowhere. */
+void signals_direct(struct signals *s, sm_vm *vm, sm_exec *exec);
+int signals_ended_by(struct signals *s);
+
+#endif
