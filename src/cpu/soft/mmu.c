@@ -309,11 +309,11 @@ static uint64_t host_load(const uint8_t *p, unsigned size)
     case 1:
         return *p;
     case 2:
-        return *(const volatile uint16_t *)p;
+        return *(const volatile guest_u16 *)p;
     case 4:
-        return *(const volatile uint32_t *)p;
+        return *(const volatile guest_u32 *)p;
     case 8:
-        return *(const volatile uint64_t *)p;
+        return *(const volatile guest_u64 *)p;
     }
     uint64_t v = 0;
     for (unsigned i = 0; i < size; i++) {
@@ -329,13 +329,13 @@ static void host_store(uint8_t *p, unsigned size, uint64_t v)
         *p = (uint8_t)v;
         return;
     case 2:
-        *(volatile uint16_t *)p = (uint16_t)v;
+        *(volatile guest_u16 *)p = (uint16_t)v;
         return;
     case 4:
-        *(volatile uint32_t *)p = (uint32_t)v;
+        *(volatile guest_u32 *)p = (uint32_t)v;
         return;
     case 8:
-        *(volatile uint64_t *)p = v;
+        *(volatile guest_u64 *)p = v;
         return;
     }
     for (unsigned i = 0; i < size; i++) {

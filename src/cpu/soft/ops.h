@@ -61,10 +61,10 @@ static inline bool flags_less(uint16_t f)
 #define EACH_COND(X, ...)                                                                          \
     X(0, __VA_ARGS__)                                                                              \
     X(1, __VA_ARGS__)                                                                              \
-    X(2, __VA_ARGS__) X(3, __VA_ARGS__) X(4, __VA_ARGS__) X(5, __VA_ARGS__) X(6, __VA_ARGS__)      \
-        X(7, __VA_ARGS__) X(8, __VA_ARGS__) X(9, __VA_ARGS__) X(10, __VA_ARGS__)                   \
-            X(11, __VA_ARGS__) X(12, __VA_ARGS__) X(13, __VA_ARGS__) X(14, __VA_ARGS__)            \
-                X(15, __VA_ARGS__)
+    X(2, __VA_ARGS__)                                                                              \
+    X(3, __VA_ARGS__) X(4, __VA_ARGS__) X(5, __VA_ARGS__) X(6, __VA_ARGS__) X(7, __VA_ARGS__)      \
+        X(8, __VA_ARGS__) X(9, __VA_ARGS__) X(10, __VA_ARGS__) X(11, __VA_ARGS__)                  \
+            X(12, __VA_ARGS__) X(13, __VA_ARGS__) X(14, __VA_ARGS__) X(15, __VA_ARGS__)
 
 /* ---- lifting
  * ---------------------------------------------------------------------------------------- */
@@ -78,7 +78,7 @@ struct lift {
     unsigned n;
     op_handler no_flags; /* a twin of the last emitted handler that leaves the flags alone */
     bool end;            /* the block ends here */
-    unsigned branches;     /* conditional jumps that the block went past */
+    unsigned branches;   /* conditional jumps that the block went past */
     bool full;           /* the arena or the stub area is full: give up */
 };
 #define LIFT_OPS_PER_INSN 4
@@ -90,7 +90,8 @@ struct op *lift_emit(struct lift *l, op_handler handler);
 struct op *lift_emit_mem(struct lift *l, op_handler handler);
 /* Append a way out of the block to a fixed address. */
 void lift_emit_link(struct lift *l, uint64_t target);
-/* Finish a conditional jump: the way out for the taken side; the block goes on with the other, or ends. */
+/* Finish a conditional jump: the way out for the taken side; the block goes on with the other, or
+ * ends. */
 void lift_emit_sides(struct lift *l, uint64_t taken);
 /* Append an operation that raises an exception without error code (or #GP(0)). */
 void lift_emit_raise(struct lift *l, unsigned vector);

@@ -32,7 +32,7 @@
     OP(name##_##form##bits)                                                                        \
     {                                                                                              \
         uint64_t va = EA(cpu, o);                                                                  \
-        T *p = op_ptr(cpu, o, va, sizeof(T), ACC_WRITE);                                           \
+        guest_u##bits *p = op_ptr(cpu, o, va, sizeof(T), ACC_WRITE);                               \
         T s = SRC;                                                                                 \
         uint16_t f;                                                                                \
         __asm__ volatile(TEXT_##carry LOCK ins sfx " %[s], %[d]" FLAGS_OUT                         \
@@ -140,7 +140,7 @@ ALL_WIDTHS_C(ALU_NO_FLAGS, xor, ^)
     OP(full)                                                                                       \
     {                                                                                              \
         uint64_t va = op_ea(cpu, o);                                                               \
-        T *p = op_ptr(cpu, o, va, sizeof(T), ACC_WRITE);                                           \
+        guest_u##bits *p = op_ptr(cpu, o, va, sizeof(T), ACC_WRITE);                               \
         uint16_t f;                                                                                \
         __asm__ volatile(TEXT_##carry LOCK ins sfx " %[d]" FLAGS_OUT                               \
                          : "=&a"(f), [d] "+m"(*p)                                                  \
@@ -172,7 +172,7 @@ ALL_WIDTHS_C(ALU1_NO_FLAGS, not, ~d)
     OP(full)                                                                                       \
     {                                                                                              \
         uint64_t va = op_ea(cpu, o);                                                               \
-        T *p = op_ptr(cpu, o, va, sizeof(T), ACC_WRITE);                                           \
+        T *p = op_ptr(cpu, o, va, sizeof(T), ACC_WRITE);                               \
         __asm__ volatile(LOCK "not" sfx " %0" : "+m"(*p) : : "memory");                            \
         if (unlikely(op_ptr_bounced(cpu, p))) {                                                    \
             soft_ptr_done(cpu, o, va, sizeof(T), p);                                               \

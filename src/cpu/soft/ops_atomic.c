@@ -20,7 +20,7 @@ static inline void done(struct soft_cpu *cpu, const struct op *o, uint64_t va, u
     OP(xchg_x##bits)                                                                               \
     {                                                                                              \
         uint64_t va = op_ea(cpu, o);                                                               \
-        T *p = op_ptr(cpu, o, va, sizeof(T), ACC_WRITE);                                           \
+        guest_u##bits *p = op_ptr(cpu, o, va, sizeof(T), ACC_WRITE);                               \
         T v = REG(T, o->src);                                                                      \
         __asm__ volatile("xchg" sfx " %0, %1" : "+q"(v), "+m"(*p) : : "memory");                   \
         done(cpu, o, va, sizeof(T), p);                                                            \
@@ -40,7 +40,7 @@ static inline void done(struct soft_cpu *cpu, const struct op *o, uint64_t va, u
     OP(xadd_x##bits)                                                                               \
     {                                                                                              \
         uint64_t va = op_ea(cpu, o);                                                               \
-        T *p = op_ptr(cpu, o, va, sizeof(T), ACC_WRITE);                                           \
+        guest_u##bits *p = op_ptr(cpu, o, va, sizeof(T), ACC_WRITE);                               \
         T s = REG(T, o->src);                                                                      \
         uint16_t f;                                                                                \
         __asm__ volatile("lock xadd" sfx " %[s], %[d]" FLAGS_OUT                                   \
@@ -74,7 +74,7 @@ static inline void done(struct soft_cpu *cpu, const struct op *o, uint64_t va, u
     OP(cmpxchg_x##bits)                                                                            \
     {                                                                                              \
         uint64_t va = op_ea(cpu, o);                                                               \
-        T *p = op_ptr(cpu, o, va, sizeof(T), ACC_WRITE);                                           \
+        guest_u##bits *p = op_ptr(cpu, o, va, sizeof(T), ACC_WRITE);                               \
         T s = REG(T, o->src), old = REG(T, 0), seen;                                               \
         uint64_t ax = old;                                                                         \
         __asm__ volatile("lock cmpxchg" sfx " %[s], %[d]\n\tmov %%rax, %q[seen]" FLAGS_OUT         \

@@ -33,7 +33,7 @@
             va += (uint64_t)((int64_t)((S)n >> (__builtin_ctz(bits))) * (bits / 8));               \
         }                                                                                          \
         n &= bits - 1;                                                                             \
-        T *p = op_ptr(cpu, o, va, sizeof(T), back ? ACC_WRITE : ACC_READ);                         \
+        guest_u##bits *p = op_ptr(cpu, o, va, sizeof(T), back ? ACC_WRITE : ACC_READ);             \
         uint16_t f = cpu->flags;                                                                   \
         __asm__ volatile(FLAGS_IN LOCK ins sfx " %[n], %[d]" FLAGS_OUT                             \
                          : "+a"(f), [d] "+m"(*p)                                                   \

@@ -73,7 +73,8 @@ void lift_emit_link(struct lift *l, uint64_t target)
     o->off = (uint16_t)(l->off + l->insn->len);
 }
 
-/* Past so many conditional jumps a block goes on: most are not taken, and a block entered costs more. */
+/* Past so many conditional jumps a block goes on: most are not taken, and a block entered costs
+ * more. */
 #define MAX_BRANCHES 4
 
 void lift_emit_sides(struct lift *l, uint64_t taken)

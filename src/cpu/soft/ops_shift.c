@@ -35,7 +35,7 @@
     OP(name##_##form##bits)                                                                        \
     {                                                                                              \
         uint64_t va = op_ea(cpu, o);                                                               \
-        T *p = op_ptr(cpu, o, va, sizeof(T), ACC_WRITE);                                           \
+        guest_u##bits *p = op_ptr(cpu, o, va, sizeof(T), ACC_WRITE);                               \
         uint16_t before = cpu->flags;                                                              \
         *p = name##_do##bits(cpu, *p, COUNT);                                                      \
         if (unlikely(op_ptr_bounced(cpu, p))) {                                                    \
@@ -110,7 +110,7 @@ SHIFT_CONST(sar, "sar", >>, 64, uint64_t, int64_t, "q")
     OP(name##_##form##bits)                                                                        \
     {                                                                                              \
         uint64_t va = op_ea(cpu, o);                                                               \
-        T *p = op_ptr(cpu, o, va, sizeof(T), ACC_WRITE);                                           \
+        guest_u##bits *p = op_ptr(cpu, o, va, sizeof(T), ACC_WRITE);                               \
         uint16_t before = cpu->flags;                                                              \
         *p = name##_do##bits(cpu, *p, REG(T, o->src), COUNT);                                      \
         if (unlikely(op_ptr_bounced(cpu, p))) {                                                    \

@@ -165,7 +165,7 @@ static enum vcpu_exit guest_run(struct guest *g)
 
 #define GUEST(name, text)                                                                          \
     extern const char name##_from[], name##_to[];                                                  \
-    __asm__(".pushsection .rodata\n.balign 256\n" #name "_from:\n" text "\n" #name                  \
+    __asm__(".pushsection .rodata\n.balign 256\n" #name "_from:\n" text "\n" #name                 \
             "_to:\n.popsection\n")
 #define REPORT(reg) "mov " reg ", %eax\n out %eax, $0x80\n"
 #define STOP "out %al, $0x84\n 1: jmp 1b\n"
