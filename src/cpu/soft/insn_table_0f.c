@@ -41,7 +41,7 @@
             RM(UD_NODE, PLAIN("vmmcall", I_VMCALL, AT(IA_END))), SMSW, UD_NODE, LMSW,              \
             RM(PLAIN("swapgs", I_SWAPGS, AT(IA_PRIV)), PLAIN("rdtscp", I_RDTSCP, FT(RDTSCP)))))
 
-#define LAR_ROW(nm, id) ROW(nm, id, G, E, NONE, V, MEMSZ(2), FL(IF_ZF, IF_ZF, 0), AT(IA_LOAD))
+#define LAR_ROW(nm, id) ROW(nm, id, G, E, NONE, V, MEMSZ(2), FL(0, IF_ZF, 0), AT(IA_LOAD))
 #define LSEG_ROW(nm, id, n) ROW(nm, id, G, M, NONE, V, MEMSZ(n), AT(IA_LOAD | IA_END))
 #define LSEG(nm, id) OPSZ(LSEG_ROW(nm, id, 4), LSEG_ROW(nm, id, 6), LSEG_ROW(nm, id, 10))
 #define MOV_CTL(nm, id, a, b) ROW(nm, id, a, b, NONE, Q, FL(0, ALL, ALL), AT(A_SYS))
@@ -61,7 +61,7 @@
 #define SHD(nm, id, cnt)                                                                           \
     OPSZ(SHD_ROW(nm, id, cnt, ALL), SHD_ROW(nm, id, cnt, IF_AF | IF_OF),                           \
          SHD_ROW(nm, id, cnt, IF_AF | IF_OF))
-#define SCANFL FL(IF_ZF, ALL, ALL & ~IF_ZF)
+#define SCANFL FL(0, ALL, ALL & ~IF_ZF)
 
 #define RNDFL FL(0, ALL, 0)
 #define CX8 ROW("cmpxchg8b", I_CMPXCHG8B, M, NONE, NONE, Q, FL(0, IF_ZF, 0), AT(A_LK))
@@ -70,10 +70,8 @@
 #define GRP9                                                                                       \
     MOD(REG(UD_NODE, OPSZ(CX8, CX8, CX16)),                                                        \
         REG(UD_NODE, UD_NODE, UD_NODE, UD_NODE, UD_NODE, UD_NODE,                                  \
-            PFX(RND("rdrand", I_RDRAND, RDRAND), RND("rdrand", I_RDRAND, RDRAND), UD_NODE,         \
-                RND("rdrand", I_RDRAND, RDRAND)),                                                  \
-            PFX(RND("rdseed", I_RDSEED, RDSEED), RND("rdseed", I_RDSEED, RDSEED), UD_NODE,         \
-                RND("rdseed", I_RDSEED, RDSEED))))
+            PFX(RND("rdrand", I_RDRAND, RDRAND), RND("rdrand", I_RDRAND, RDRAND)),                 \
+            PFX(RND("rdseed", I_RDSEED, RDSEED), RND("rdseed", I_RDSEED, RDSEED))))
 
 #define FXROW(nm, id, at) ROW(nm, id, M, NONE, NONE, NONE, MEMSZ(512), FT(SSE), AT(IA_ALIGN | (at)))
 #define MXROW(nm, id, at) ROW(nm, id, M, NONE, NONE, D, FT(SSE), AT(at))
