@@ -3,6 +3,7 @@
  * Differential test of the decoder against Zydis.
  *   decode_zydis random COUNT [SEED]   random bytes and random structured encodings
  *   decode_zydis text FILE...          linear sweep over the code sections of 64-bit ELF files
+ *   decode_zydis kernel BZIMAGE        the same over the kernel packed in it
  * Exit: 0 agree, 1 differ, 77 nothing to test.
  */
 #include <elf.h>
@@ -14,7 +15,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/le.h"
 #include "decode_oracle.h"
+#include "vm/kernel.h"
 
 static uint64_t rng(uint64_t *s)
 {
@@ -127,6 +130,45 @@ static bool sweep_file(struct oracle *o, const char *path)
     return ok;
 }
 
+/* Unpack the payload of a bzImage (boot protocol: setup_sects, payload_offset, payload_length). */
+static bool sweep_kernel(struct oracle *o, const char *path)
+{
+    enum { MAX_ELF = 256 << 20 };
+    struct sm_error err = {0};
+    struct file_stream file;
+    struct payload *payload = NULL;
+    uint8_t header[0x250];
+    size_t size = 0;
+    bool ok = false;
+    uint8_t *elf = malloc(MAX_ELF);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (elf == NULL || fd < 0 || pread(fd, header, sizeof(header), 0) != sizeof(header)) {
+        printf("SKIP %s: cannot read it\n", path);
+        goto out;
+    }
+    unsigned setup_sects = header[0x1f1] != 0 ? header[0x1f1] : 4;
+    file_stream_init(&file, fd, (setup_sects + 1) * 512u + le32_get(header + 0x248),
+                     le32_get(header + 0x24c));
+    if (payload_new(&file, &payload, &err) != 0) {
+        printf("SKIP %s: %s\n", path, err.text);
+        goto out;
+    }
+    struct kernel_stream *s = payload_stream(payload);
+    int64_t n;
+    while (size < MAX_ELF && (n = s->read(s, elf + size, MAX_ELF - size, &err)) > 0) {
+        size += (size_t)n;
+    }
+    ok = sweep_elf(o, elf, size);
+    printf("%s %s\n", ok ? "swept" : "SKIP (no ELF inside)", path);
+out:
+    payload_free(payload);
+    free(elf);
+    if (fd >= 0) {
+        close(fd);
+    }
+    return ok;
+}
+
 int main(int argc, char **argv)
 {
     struct oracle o;
@@ -143,8 +185,11 @@ int main(int argc, char **argv)
         for (int i = 2; i < argc; i++) {
             any |= sweep_file(&o, argv[i]);
         }
+    } else if (argc == 3 && strcmp(argv[1], "kernel") == 0) {
+        any = sweep_kernel(&o, argv[2]);
     } else {
-        fprintf(stderr, "usage: decode_zydis random COUNT [SEED] | text FILE...\n");
+        fprintf(stderr,
+                "usage: decode_zydis random COUNT [SEED] | text FILE... | kernel BZIMAGE\n");
         return 2;
     }
     if (!any || o.legal == 0) {
