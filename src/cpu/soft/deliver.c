@@ -121,6 +121,7 @@ static void deliver(struct soft_cpu *cpu, const struct event *e)
         push(cpu, &g, top - 48, e->code);
 
     cpu->delivering = IDLE;
+    cpu->no_step = true;
     cpu->gpr[R_SP] = rsp;
     if (g.cpl != cpu->cpl)
         cpu->seg[SEG_SS] =

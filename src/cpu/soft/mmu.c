@@ -266,12 +266,17 @@ struct place {
     bool code; /* a store to a page with lifted code: drop what it hits afterwards */
 };
 
-static void translate(struct soft_cpu *cpu, uint64_t va, enum soft_access acc, bool user,
-                      struct place *at)
+static void need_canonical(struct soft_cpu *cpu, uint64_t va)
 {
     if (!canonical(va)) {
         soft_raise_code(cpu, cpu->stack_access ? V_SS : V_GP, 0);
     }
+}
+
+static void translate(struct soft_cpu *cpu, uint64_t va, enum soft_access acc, bool user,
+                      struct place *at)
+{
+    need_canonical(cpu, va);
     struct walk w;
     uint32_t code;
     if (walk(cpu, va, acc, user, &w, &code)) {
@@ -406,6 +411,7 @@ static uint64_t load_as(struct soft_cpu *cpu, uint64_t va, unsigned size, bool u
 {
     struct place at, at2;
     unsigned first = 4096 - (va & 0xfff);
+    need_canonical(cpu, va + size - 1); /* before the first page's faults */
     translate(cpu, va, ACC_READ, user, &at);
     if (first >= size) {
         return place_load(cpu, &at, size);
@@ -418,6 +424,7 @@ static void store_as(struct soft_cpu *cpu, uint64_t va, unsigned size, uint64_t 
 {
     struct place at, at2;
     unsigned first = 4096 - (va & 0xfff);
+    need_canonical(cpu, va + size - 1);
     translate(cpu, va, ACC_WRITE, user, &at);
     if (first >= size) {
         place_store(cpu, &at, size, v);
@@ -497,6 +504,7 @@ void *soft_ptr_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va, unsig
     note_op(cpu, o);
     bool user = cpu->cpl == 3;
     struct place at, at2;
+    need_canonical(cpu, va + size - 1);
     translate(cpu, va, acc, user, &at);
     unsigned first = size;
     if (same_page(va, size)) {
@@ -553,6 +561,7 @@ void soft_store_bytes(struct soft_cpu *cpu, uint64_t va, const void *data, unsig
 {
     const uint8_t *p = data;
     struct place at;
+    need_canonical(cpu, va + len - 1);
     for (uint64_t a = va & ~0xfffull; a < va + len; a += 4096) {
         uint64_t probe = a < va ? va : a;
         if (!tlb_probe(cpu->tlb_write, probe, 1)) {
@@ -615,6 +624,7 @@ gpa_t soft_fetch_translate(struct soft_cpu *cpu, uint64_t va, bool *global)
 void soft_check_access(struct soft_cpu *cpu, uint64_t va, unsigned len, enum soft_access acc)
 {
     struct place at;
+    need_canonical(cpu, va + len - 1);
     translate(cpu, va, acc, cpu->cpl == 3, &at);
     if (((va + len - 1) ^ va) >> 12) {
         translate(cpu, va + len - 1, acc, cpu->cpl == 3, &at);

@@ -112,6 +112,19 @@ static inline uint64_t op_ea_simple(const struct soft_cpu *cpu, const struct op 
     return cpu->gpr[o->base] + o->disp;
 }
 
+/* For operations whose address fields are not the stack's: the stack's own #SS, before an access to
+ * it that misses the TLB. */
+static inline void op_need_stack(struct soft_cpu *cpu, const struct op *o,
+                                 const struct soft_tlb_entry *tlb, uint64_t sp, unsigned size)
+{
+    uint64_t last = sp + size - 1;
+    if (unlikely(!tlb_probe(tlb, sp, size)) && ((uint64_t)((int64_t)(sp << 16) >> 16) != sp ||
+                                                (uint64_t)((int64_t)(last << 16) >> 16) != last)) {
+        cpu->insn_rip = op_rip(cpu, o);
+        soft_raise_code(cpu, V_SS, 0);
+    }
+}
+
 /* One per family; false when the instruction is not theirs. */
 bool alu_lift(struct lift *l);
 bool shift_lift(struct lift *l);

@@ -64,10 +64,7 @@ static inline void done(struct soft_cpu *cpu, const struct op *o, uint64_t va, u
         if (old == d) {                                                                            \
             SETREG##bits(o->dst, s);                                                               \
         } else {                                                                                   \
-            SETREG##bits(0, d);                                                                    \
-            if (bits == 32) { /* the target is written back, and so cleared above */               \
-                SETREG##bits(o->dst, d);                                                           \
-            }                                                                                      \
+            SETREG##bits(0, d); /* the target is not touched: no clearing above 32 bits */         \
         }                                                                                          \
         NEXT;                                                                                      \
     }                                                                                              \

@@ -159,6 +159,7 @@ static inline const struct op *call_to(struct soft_cpu *cpu, const struct op *o,
         bad_target(cpu, o);
     }
     uint64_t sp = cpu->gpr[R_SP] - 8;
+    op_need_stack(cpu, o, cpu->tlb_write, sp, 8);
     store64(cpu, o, sp, op_rip(cpu, o) + o->len);
     cpu->gpr[R_SP] = sp;
     return op_jump(cpu, to);

@@ -37,6 +37,7 @@ OP(push_i16)
 OP(push_x64)
 {
     uint64_t v = load64(cpu, o, op_ea(cpu, o)), sp = RSP - 8;
+    op_need_stack(cpu, o, cpu->tlb_write, sp, 8);
     store64(cpu, o, sp, v);
     RSP = sp;
     NEXT;
@@ -45,6 +46,7 @@ OP(push_x16)
 {
     uint16_t v = load16(cpu, o, op_ea(cpu, o));
     uint64_t sp = RSP - 2;
+    op_need_stack(cpu, o, cpu->tlb_write, sp, 2);
     store16(cpu, o, sp, v);
     RSP = sp;
     NEXT;
@@ -70,6 +72,7 @@ OP(pop_r16)
     OP(pop_x##bits)                                                                                \
     {                                                                                              \
         uint64_t sp = RSP;                                                                         \
+        op_need_stack(cpu, o, cpu->tlb_read, sp, sizeof(T));                                       \
         T v = load##bits(cpu, o, sp);                                                              \
         uint64_t va = op_ea(cpu, o) + (o->base == R_SP ? sizeof(T) : 0);                           \
         store##bits(cpu, o, va, v);                                                                \

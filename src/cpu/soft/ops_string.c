@@ -24,10 +24,11 @@ static inline void advance(struct soft_cpu *cpu, unsigned reg, uint64_t mask, in
     cpu->gpr[reg] = (cpu->gpr[reg] + (uint64_t)by) & mask;
 }
 
-/* An interrupt waits and work is left: come back to this instruction later. */
+/* An interrupt waits, or each iteration is a single step: come back to this instruction later. */
 static inline bool yields(struct soft_cpu *cpu)
 {
-    return atomic_load_explicit(&cpu->pending, memory_order_relaxed) != 0;
+    return atomic_load_explicit(&cpu->pending, memory_order_relaxed) != 0 ||
+           (cpu->mode & MODE_STEP);
 }
 
 static uint64_t min3(uint64_t a, uint64_t b, uint64_t c)
@@ -96,7 +97,7 @@ static uint64_t min3(uint64_t a, uint64_t b, uint64_t c)
         uint64_t n = min3(cpu->gpr[R_CX] & mask, ROOM(si, T), ROOM(di, T));                        \
         const void *s = tlb_probe(cpu->tlb_read, si, 1);                                           \
         void *d = tlb_probe(cpu->tlb_write, di, 1);                                                \
-        if (!n || !s || !d || (cpu->sys_flags & FL_DF)) {                                          \
+        if (!n || !s || !d || (cpu->sys_flags & FL_DF) || (cpu->mode & MODE_STEP)) {               \
             return 0;                                                                              \
         }                                                                                          \
         uint64_t count = n;                                                                        \
@@ -110,7 +111,7 @@ static uint64_t min3(uint64_t a, uint64_t b, uint64_t c)
         uint64_t di = cpu->gpr[R_DI] & mask;                                                       \
         uint64_t n = min3(cpu->gpr[R_CX] & mask, ROOM(di, T), ROOM(di, T));                        \
         void *d = tlb_probe(cpu->tlb_write, di, 1);                                                \
-        if (!n || !d || (cpu->sys_flags & FL_DF)) {                                                \
+        if (!n || !d || (cpu->sys_flags & FL_DF) || (cpu->mode & MODE_STEP)) {                     \
             return 0;                                                                              \
         }                                                                                          \
         uint64_t count = n;                                                                        \

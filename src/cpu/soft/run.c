@@ -234,7 +234,9 @@ static bool wants_halt(struct soft_cpu *cpu)
 
 static void step_trap(struct soft_cpu *cpu, uint32_t mode)
 {
-    if (mode & MODE_STEP) {
+    bool skip = cpu->no_step;
+    cpu->no_step = false;
+    if ((mode & MODE_STEP) && !skip) {
         cpu->dr6 |= 0x4000; /* BS */
         cpu->insn_rip = cpu->rip;
         soft_raise(cpu, V_DB);

@@ -20,6 +20,7 @@ static void syscall(struct soft_cpu *cpu)
     cpu->rip = cpu->lstar;
     segment_set_flat(cpu, cs, (uint16_t)(cs + 8), 0, true);
     sys_set_flags(cpu, flags & ~cpu->fmask);
+    cpu->no_step = !(cpu->sys_flags & FL_TF);
     soft_update_mode(cpu);
 }
 

@@ -33,13 +33,17 @@ static void pushf(struct soft_cpu *cpu, unsigned size)
 {
     uint64_t sp = cpu->gpr[R_SP] - size;
 
+    cpu->stack_access = true;
     soft_store(cpu, sp, size, soft_get_rflags(cpu) & ~(uint64_t)(FL_RF | FL_VM));
+    cpu->stack_access = false;
     cpu->gpr[R_SP] = sp;
 }
 
 static void popf(struct soft_cpu *cpu, unsigned size)
 {
+    cpu->stack_access = true;
     uint64_t image = soft_load(cpu, cpu->gpr[R_SP], size);
+    cpu->stack_access = false;
 
     cpu->gpr[R_SP] += size;
     sys_set_flags(cpu, sys_popped_flags(cpu, image, size, false));

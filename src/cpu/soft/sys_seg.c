@@ -27,13 +27,17 @@ static void push_sreg(struct soft_cpu *cpu, const struct insn *insn)
 {
     uint64_t sp = cpu->gpr[R_SP] - insn->opsize;
 
+    cpu->stack_access = true;
     soft_store(cpu, sp, insn->opsize, cpu->seg[pushed_segment(insn)].selector);
+    cpu->stack_access = false;
     cpu->gpr[R_SP] = sp;
 }
 
 static void pop_sreg(struct soft_cpu *cpu, const struct insn *insn)
 {
+    cpu->stack_access = true;
     uint64_t value = soft_load(cpu, cpu->gpr[R_SP], insn->opsize);
+    cpu->stack_access = false;
 
     segment_load(cpu, pushed_segment(insn), (uint16_t)value);
     cpu->gpr[R_SP] += insn->opsize;

@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "oracle_diff.h"
+
+#include <Zydis/Zydis.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "cpu/soft/cpu.h"
+#include "cpu/soft/insn.h"
+
+/* The instruction that the trap is at or, for the last one, behind. */
+static unsigned insn_at(const struct oc_case *c, uint64_t rip, struct insn *out)
+{
+    unsigned off = 0, k = 0;
+    while (k + 1 < c->n_insns && rip >= c->rip + off + c->insn_len[k]) {
+        off += c->insn_len[k++];
+    }
+    if (insn_decode(c->pool + off, c->insn_len[k], out) != INSN_OK) {
+        memset(out, 0, sizeof *out);
+    }
+    return k;
+}
+
+static bool completed(const struct oc_result *r)
+{
+    return r->trap == V_DB || r->trap == V_BP;
+}
+
+static bool is(const struct insn *i, unsigned id)
+{
+    return i->desc && i->desc->id == id;
+}
+
+/* ---- the extra masks: every difference that is not a bug, with its reason */
+
+static uint64_t flags_mask(const struct oc_case *c, const struct oc_result *r, const struct insn *i)
+{
+    uint64_t undefined = 0;
+    unsigned len = c->patch[0].len;
+    if (completed(r) || r->rip == c->rip + len) { /* or the next fetch failed */
+        undefined = c->undefined;
+    } else if (c->n_insns > 1 || r->trap == V_DE) { /* DIV leaves them undefined by a fault, too */
+        undefined = c->ever_undefined;
+    }
+    return ~undefined;
+}
+
+static uint64_t err_mask(const struct oc_result *host)
+{
+    /* Linux pretends that a page was present in the kernel's half, to tell user space nothing. */
+    return host->trap == V_PF && host->cr2 >= 0x7ffffffff000 ? ~1ull : ~0ull;
+}
+
+static bool same_fx(const struct oc_case *c, const struct insn *i, const struct oc_result *soft,
+                    const struct oc_result *host)
+{
+    for (unsigned k = 0; k < OC_FX; k++) {
+        uint8_t a = soft->fx[k], b = host->fx[k];
+        if (k >= 28 && k < 32) {
+            continue; /* MXCSR_MASK is the model's, not a register */
+        }
+        if (k >= 6 && k < 24) {
+            b = 0; /* instruction and data pointers are not kept: the model says so by CPUID */
+        }
+        if (k == 24 && host->trap == V_XM && i->desc &&
+            (strncmp(i->desc->name, "dpp", 3) == 0 || ((a ^ b) & ~0x20) == 0)) {
+            /* DPPx stops at the step that traps; a trapped underflow or overflow rounds as if the
+             * exponent had no limits, so it may be exact where a masked one is not. */
+            continue;
+        }
+        if (host->trap == V_XM && is(i, I_MMX) && k < 160 && (k < 6 || k >= 32)) {
+            continue; /* whether the change to MMX state precedes #XM is the processor's business */
+        }
+        if (a != b) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool faulted_on_memory(const struct oc_result *r)
+{
+    return r->trap == V_PF || r->trap == V_GP || r->trap == V_SS;
+}
+
+/* CMPS and CALL with two memory operands that both fault (or a target that does): which is looked
+ * at first is the processor's choice; likewise the parts of a state image. */
+static bool either_fault(const struct oc_case *c, const struct insn *i,
+                         const struct oc_result *soft, const struct oc_result *host)
+{
+    bool image = (is(i, I_FXSAVE) || is(i, I_FXRSTOR) || is(i, I_FLDENV) || is(i, I_FNSTENV) ||
+                  is(i, I_FRSTOR) || is(i, I_FNSAVE)) &&
+                 (c->ea & 0xfff) + 512 > OC_PAGE;
+    return (is(i, I_CMPS) || is(i, I_CALL_RM) || image) && faulted_on_memory(soft) &&
+           faulted_on_memory(host);
+}
+
+/* AMD faults for bytes that the mask excludes, too, and decodes UD0 and UD1 without their operands.
+ */
+static bool amd_faults(const struct insn *i, const struct oc_result *soft,
+                       const struct oc_result *host)
+{
+    return (is(i, I_MASKMOV) && faulted_on_memory(host)) ||
+           (is(i, I_UD) && host->trap == V_UD && soft->trap == V_PF && (soft->err & 16));
+}
+
+static bool canonical(uint64_t va)
+{
+    return (uint64_t)((int64_t)(va << 16) >> 16) == va;
+}
+
+/* AMD wants the address canonical before the segment base is added, too; Intel and the engine look
+ * at the sum only. */
+static bool segment_wraps(const struct insn *i, const struct oc_result *host)
+{
+    if (i->seg == INSN_NO_SEG || !i->desc || !faulted_on_memory(host) || host->trap == V_PF) {
+        return false;
+    }
+    uint64_t ea = (uint64_t)(int64_t)i->disp;
+    if (i->desc->id >= I_MOVS && i->desc->id <= I_OUTS) {
+        ea = host->gpr[R_SI];
+    } else if (i->desc->id == I_XLAT) {
+        ea = host->gpr[R_BX] + (host->gpr[R_AX] & 0xff);
+    } else if (i->desc->id == I_MASKMOV) {
+        ea = host->gpr[R_DI];
+    } else if (!i->is_mem) {
+        ea = i->disp64;
+    } else {
+        ea += i->base < 16 ? host->gpr[i->base] : 0;
+        ea += i->index < 16 ? host->gpr[i->index] << i->scale : 0;
+    }
+    return !canonical(ea) || !canonical(ea + i->mem_size);
+}
+
+/* AMD does not look at pending x87 exceptions before CVTPI2PS from memory; Intel does, and so does
+ * the engine. */
+static bool pending_ignored(const struct insn *i, const struct oc_result *soft,
+                            const struct oc_result *host)
+{
+    return i->desc && strcmp(i->desc->name, "cvtpi2ps") == 0 && i->is_mem && soft->trap == V_MF &&
+           host->trap != V_MF;
+}
+
+/* Microcode touches state images in an order of its own: only the page is architectural. */
+static uint64_t address_mask(const struct insn *i)
+{
+    return i->desc && i->desc->id >= I_FXSAVE && i->desc->id <= I_FNCLEX ? ~0xfffull : ~0ull;
+}
+
+/* Bytes of a state image in memory that hold FPU pointers or MXCSR_MASK: the same reasons as in
+ * same_fx(). */
+static bool byte_ignored(const struct insn *i, uint64_t at)
+{
+    if (is(i, I_FXSAVE)) {
+        return (at >= 6 && at < 24) || (at >= 28 && at < 32);
+    }
+    if (is(i, I_FNSTENV) || is(i, I_FNSAVE)) {
+        return i->opsize == 2 ? at >= 6 && at < 14 : at >= 12 && at < 26;
+    }
+    return false;
+}
+
+static uint64_t word_of(const struct oc_result *r, uint32_t off, uint64_t background)
+{
+    for (unsigned k = 0; k < r->n_diffs; k++) {
+        if (r->diff[k].off == off) {
+            return r->diff[k].value;
+        }
+    }
+    return background;
+}
+
+static bool same_words(const struct oc_case *c, const struct insn *i, const uint8_t *pristine,
+                       const struct oc_result *from, const struct oc_result *other)
+{
+    int64_t flat = oc_flat(c->ea);
+    for (unsigned k = 0; k < from->n_diffs; k++) {
+        uint64_t background, x;
+        memcpy(&background, pristine + from->diff[k].off, 8);
+        x = from->diff[k].value ^ word_of(other, from->diff[k].off, background);
+        for (unsigned b = 0; b < 8; b++) {
+            if ((x >> (8 * b) & 0xff) &&
+                !byte_ignored(i, (uint64_t)((int64_t)from->diff[k].off + b - flat))) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+static bool same_memory(const struct oc_case *c, const struct insn *i, const uint8_t *pristine,
+                        const struct oc_result *soft, const struct oc_result *host)
+{
+    if (soft->mem_hash == host->mem_hash) {
+        return true;
+    }
+    return c->n_insns == 1 && soft->n_diffs <= OC_DIFFS && host->n_diffs <= OC_DIFFS &&
+           same_words(c, i, pristine, soft, host) && same_words(c, i, pristine, host, soft);
+}
+
+const char *oracle_differ(const struct oc_case *c, const uint8_t *pristine,
+                          const struct oc_result *soft, const struct oc_result *host)
+{
+    struct insn i;
+    insn_at(c, soft->rip, &i);
+    if (pending_ignored(&i, soft, host)) {
+        return NULL;
+    }
+    insn_at(c, host->rip, &i);
+    if (amd_faults(&i, soft, host) || segment_wraps(&i, host)) {
+        return NULL;
+    }
+    if (soft->trap != host->trap && !either_fault(c, &i, soft, host)) {
+        return "trap";
+    }
+    if (soft->rip != host->rip) {
+        return "rip";
+    }
+    if (((soft->err ^ host->err) & err_mask(host)) && !either_fault(c, &i, soft, host)) {
+        return "error code";
+    }
+    if (soft->trap == V_PF && ((soft->cr2 ^ host->cr2) & address_mask(&i)) &&
+        !either_fault(c, &i, soft, host)) {
+        return "fault address";
+    }
+    if (memcmp(soft->gpr, host->gpr, sizeof soft->gpr) != 0) {
+        return "registers";
+    }
+    if ((soft->rflags ^ host->rflags) & flags_mask(c, host, &i)) {
+        return "flags";
+    }
+    if (!same_fx(c, &i, soft, host)) {
+        return "fp state";
+    }
+    return same_memory(c, &i, pristine, soft, host) ? NULL : "memory";
+}
+
+/* ---- showing a case */
+
+static void show_code(FILE *out, const struct oc_case *c)
+{
+    ZydisDecoder decoder;
+    ZydisFormatter formatter;
+    ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+    ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL);
+    unsigned off = 0;
+    for (unsigned k = 0; k < c->n_insns; k++) {
+        ZydisDecodedInstruction insn;
+        ZydisDecodedOperand ops[ZYDIS_MAX_OPERAND_COUNT];
+        char text[128] = "?";
+        if (ZYAN_SUCCESS(
+                ZydisDecoderDecodeFull(&decoder, c->pool + off, c->insn_len[k], &insn, ops))) {
+            ZydisFormatterFormatInstruction(&formatter, &insn, ops, insn.operand_count_visible,
+                                            text, sizeof text, c->rip + off, NULL);
+        }
+        fprintf(out, "  %" PRIx64 ": ", c->rip + off);
+        for (unsigned b = 0; b < INSN_MAX_LEN; b++) {
+            if (b < c->insn_len[k]) {
+                fprintf(out, "%02x ", c->pool[off + b]);
+            } else {
+                fputs("   ", out);
+            }
+        }
+        fprintf(out, " %s\n", text);
+        off += c->insn_len[k];
+    }
+}
+
+static void show_value(FILE *out, const char *name, uint64_t in, uint64_t soft, uint64_t host)
+{
+    if (soft != host || in != soft) {
+        fprintf(out, "  %-8s %016" PRIx64 " -> soft %016" PRIx64 " host %016" PRIx64 "%s\n", name,
+                in, soft, host, soft == host ? "" : "   <<<");
+    } else {
+        fprintf(out, "  %-8s %016" PRIx64 "\n", name, in);
+    }
+}
+
+static void show_memory(FILE *out, const char *who, const struct oc_result *r)
+{
+    fprintf(out, "  memory of %s: %u words differ from the background\n", who, r->n_diffs);
+    for (unsigned i = 0; i < r->n_diffs && i < OC_DIFFS; i++) {
+        fprintf(out, "    flat %05x: %016" PRIx64 "\n", r->diff[i].off, r->diff[i].value);
+    }
+}
+
+static void show_fx(FILE *out, const struct oc_case *c, const struct oc_result *soft,
+                    const struct oc_result *host)
+{
+    for (unsigned k = 0; k < OC_FX; k += 16) {
+        if (memcmp(soft->fx + k, host->fx + k, 16) == 0) {
+            continue;
+        }
+        const uint8_t *rows[3] = {c->fx + k, soft->fx + k, host->fx + k};
+        static const char *const names[3] = {"in  ", "soft", "host"};
+        for (unsigned r = 0; r < 3; r++) {
+            fprintf(out, "  fx[%3u] %s:", k, names[r]);
+            for (unsigned b = 0; b < 16; b++) {
+                fprintf(out, " %02x", rows[r][b]);
+            }
+            fputc('\n', out);
+        }
+    }
+}
+
+void oracle_show(FILE *out, const struct oc_case *c, const struct oc_result *soft,
+                 const struct oc_result *host)
+{
+    static const char *const names[16] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+                                          "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
+    show_code(out, c);
+    for (unsigned i = 0; i < 16; i++) {
+        show_value(out, names[i], c->gpr[i], soft->gpr[i], host->gpr[i]);
+    }
+    show_value(out, "rip", c->rip, soft->rip, host->rip);
+    show_value(out, "rflags", c->rflags, soft->rflags, host->rflags);
+    fprintf(out, "  undefined flags: %x at the end, %x on the way\n", c->undefined,
+            c->ever_undefined);
+    show_value(out, "trap", 0, soft->trap, host->trap);
+    show_value(out, "error", 0, soft->err, host->err);
+    show_value(out, "cr2", 0, soft->trap == V_PF ? soft->cr2 : 0,
+               host->trap == V_PF ? host->cr2 : 0);
+    show_fx(out, c, soft, host);
+    for (unsigned i = 1; i < c->n_patches; i++) {
+        fprintf(out, "  given at %" PRIx64 ":", c->patch[i].va);
+        for (unsigned b = 0; b < c->patch[i].len && b < 64; b++) {
+            fprintf(out, " %02x", c->pool[c->patch[i].at + b]);
+        }
+        fputc('\n', out);
+    }
+    show_memory(out, "soft", soft);
+    show_memory(out, "host", host);
+}
