@@ -119,7 +119,7 @@ static int judge(struct run *r, int rc, const struct sm_outcome *outcome,
     if (rc == 0)
         return outcome->code;
     if (signal) {
-        say("run: interrupted twice; the VM was ended");
+        say("run: %s: SIG%s came twice; the VM was ended", r->opts.image, sigabbrev_np(signal));
         return 128 + signal;
     }
     if (rc == SM_ETIMEDOUT)
@@ -191,7 +191,6 @@ int cmd_run(const struct cmd *cmd, int argc, char **argv)
     r->deadline_ms = MS_FOR_EVER;
     int code = run_opts_parse(&r->opts, cmd, argc, argv);
     if (code == RUN_OPTS_GO) {
-        /* The library's store and image path come from the environment (sm_store_config). */
         int rc = signals_start(&r->signals);
         code = rc ? say("run: cannot start a thread: %s", strerror(rc)) : run(r);
         sm_vm_free(r->vm);

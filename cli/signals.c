@@ -31,7 +31,7 @@ static void make_set(sigset_t *set)
     }
 }
 
-static bool ends_a_start(int signal)
+static bool asks_to_end(int signal)
 {
     return signal == SIGINT || signal == SIGTERM || signal == SIGHUP || signal == SIGQUIT;
 }
@@ -46,18 +46,18 @@ static void pass_on(struct signals *s, int signal)
         return;
     }
     if (!s->exec) {
-        if (!ends_a_start(signal) || s->over)
+        if (!asks_to_end(signal) || s->over)
             return;
         /* Nothing to save: the store is safe against a kill, and a VM ends with its process. */
         terminal_restore();
         _exit(128 + signal);
     }
-    if (signal == SIGINT && s->interrupted) {
-        s->ended_by = signal;
+    if (asks_to_end(signal) && s->asked[signal]) { /* the command would not hear, or cannot */
+        s->ended_by = s->ended_by ? s->ended_by : signal;
         sm_vm_stop(s->vm);
         return;
     }
-    s->interrupted |= signal == SIGINT;
+    s->asked[signal] = true;
     sm_exec_signal(s->exec, signal);
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Signals of a run, on a thread of their own. Before there is a command they end the process; then
- * they go to the command, and SIGWINCH becomes a resize. A second SIGINT ends the VM.
+ * they go to the command, and SIGWINCH becomes a resize. A second SIGINT, SIGTERM, SIGHUP or
+ * SIGQUIT of the same kind ends the VM.
  */
 #ifndef CLI_SIGNALS_H
 #define CLI_SIGNALS_H
@@ -15,9 +16,9 @@ struct signals {
     sm_vm *vm;            /* borrowed; NULL: none yet, or no longer */
     sm_exec *exec;        /* borrowed; as vm */
     bool tty;
-    bool over;        /* the command has ended */
-    bool interrupted; /* by a SIGINT that went to the command */
-    int ended_by;     /* the signal that ended the VM, or 0 */
+    bool over;      /* the command has ended */
+    bool asked[32]; /* by signal: it went to the command once */
+    int ended_by;   /* the signal that ended the VM, or 0 */
 };
 
 /* Block the signals, in the caller and in all threads it will start, and start the thread. Once per

@@ -90,10 +90,10 @@ int engines_choose(uint32_t wanted, const struct engine_ops **out, struct sm_err
 
 SM_API void sm_limits(struct sm_limits *out)
 {
-    uint64_t max = vm_memory_max() >> 20;
+    uint64_t max = vm_memory_max() >> 21 << 1; /* what an odd size is rounded to is possible too */
     *out = (struct sm_limits){
         .memory_min_mib = VM_MEMORY_MIN >> 20,
-        .memory_max_mib = max < UINT32_MAX ? (uint32_t)max : UINT32_MAX,
+        .memory_max_mib = max < UINT32_MAX ? (uint32_t)max : UINT32_MAX - 1,
         .memory_default_mib = API_MEMORY_DEFAULT_MIB,
         .vcpus_max = 1,
     };
