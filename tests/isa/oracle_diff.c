@@ -91,7 +91,8 @@ static bool either_fault(const struct oc_case *c, const struct insn *i,
     bool image = (is(i, I_FXSAVE) || is(i, I_FXRSTOR) || is(i, I_FLDENV) || is(i, I_FNSTENV) ||
                   is(i, I_FRSTOR) || is(i, I_FNSAVE)) &&
                  (c->ea & 0xfff) + 512 > OC_PAGE;
-    return (is(i, I_CMPS) || is(i, I_CALL_RM) || image) && faulted_on_memory(soft) &&
+    bool bcd = is(i, I_X87) && i->is_mem && i->mem_size == 10; /* two accesses */
+    return (is(i, I_CMPS) || is(i, I_CALL_RM) || image || bcd) && faulted_on_memory(soft) &&
            faulted_on_memory(host);
 }
 
@@ -128,6 +129,11 @@ static bool segment_wraps(const struct insn *i, const struct oc_result *host)
     } else {
         ea += i->base < 16 ? host->gpr[i->base] : 0;
         ea += i->index < 16 ? host->gpr[i->index] << i->scale : 0;
+        if (i->desc->id >= I_BT && i->desc->id <= I_BTC && i->desc->op[1] == O_G) {
+            int64_t bit =
+                (int64_t)(host->gpr[i->reg] << (64 - 8 * i->opsize)) >> (64 - 8 * i->opsize);
+            ea += (uint64_t)(bit >> 3 & -(int64_t)i->opsize);
+        }
     }
     return !canonical(ea) || !canonical(ea + i->mem_size);
 }

@@ -22,7 +22,8 @@
         NEXT;                                                                                      \
     }
 
-/* On memory a register bit number reaches beyond the operand; an immediate one does not. */
+/* On memory a register bit number reaches beyond the operand; an immediate one does not. o->dst: 1
+ * for a register, 2 with a 67 prefix as well: the address wraps after the bit number is added. */
 #define BT_MEM(name, ins, back, bits, T, S, sfx, form, LOCK)                                       \
     OP(name##_##form##bits)                                                                        \
     {                                                                                              \
@@ -31,6 +32,10 @@
         if (o->dst) {                                                                              \
             n = REG(T, o->src);                                                                    \
             va += (uint64_t)((int64_t)((S)n >> (__builtin_ctz(bits))) * (bits / 8));               \
+            if (unlikely(o->dst == 2)) {                                                           \
+                uint64_t base = cpu->seg_base[o->scale_seg >> 4];                                  \
+                va = (uint32_t)(va - base) + base;                                                 \
+            }                                                                                      \
         }                                                                                          \
         n &= bits - 1;                                                                             \
         guest_u##bits *p = op_ptr(cpu, o, va, sizeof(T), back ? ACC_WRITE : ACC_READ);             \
@@ -148,11 +153,15 @@ static void lift_bt(struct lift *l)
     bool by_reg = i->desc->op[1] == O_G;
     unsigned form = !i->is_mem ? 0 : i->lock ? 2 : 1;
     op_handler h = table[i->desc->id - I_BT][form][width_of(i->opsize) - 1];
-    struct op *o = i->is_mem ? lift_emit_mem(l, h) : lift_emit(l, h);
+    bool wraps = i->is_mem && by_reg && i->addr32;
+    struct op *o = i->is_mem && !wraps ? lift_emit_mem(l, h) : lift_emit(l, h);
+    if (wraps) {
+        lift_mem(i, l->next_rip, o);
+    }
     o->imm = (uint64_t)i->imm;
     o->src = (uint8_t)(i->reg * 8);
     if (i->is_mem) {
-        o->dst = by_reg;
+        o->dst = (uint8_t)(by_reg + wraps);
     } else {
         o->dst = (uint8_t)(i->rm * 8);
         o->index = by_reg;

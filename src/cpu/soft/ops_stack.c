@@ -177,6 +177,9 @@ bool stack_lift(struct lift *l)
     case I_POP:
         if (i->is_mem) {
             lift_emit_mem(l, i->opsize == 8 ? pop_x64 : pop_x16);
+            if (lift_addr32(i) && i->base == R_SP) { /* address32() runs with the old RSP */
+                l->ops[l->n - 2].disp += i->opsize;
+            }
         } else {
             stack_op(l, i->opsize == 8 ? pop_r64 : pop_r16)->dst = (uint8_t)(i->rm * 8);
         }

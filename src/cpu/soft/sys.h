@@ -51,20 +51,34 @@ static inline void sys_write_reg(struct soft_cpu *cpu, unsigned reg, unsigned si
         *r = (*r & ~0xffull) | (value & 0xff);
 }
 
+/* Relative to RSP or RBP: faults of it are #SS. */
+static inline bool sys_stack_operand(const struct insn *insn)
+{
+    return (insn->base == R_SP || insn->base == R_BP) && insn->seg == INSN_NO_SEG;
+}
+
 /* A 16-bit r/m source. */
 static inline uint16_t sys_read_rm16(struct soft_cpu *cpu, const struct insn *insn)
 {
-    return (uint16_t)(insn->is_mem ? soft_load(cpu, soft_ea(cpu, insn), 2) : cpu->gpr[insn->rm]);
+    if (!insn->is_mem)
+        return (uint16_t)cpu->gpr[insn->rm];
+    cpu->stack_access = sys_stack_operand(insn);
+    uint16_t value = (uint16_t)soft_load(cpu, soft_ea(cpu, insn), 2);
+    cpu->stack_access = false;
+    return value;
 }
 
 /* A selector or status word to r/m: 16 bits to memory, operand size (zero-extended) to a register.
  */
 static inline void sys_write_rm16(struct soft_cpu *cpu, const struct insn *insn, uint64_t value)
 {
-    if (insn->is_mem)
-        soft_store(cpu, soft_ea(cpu, insn), 2, value & 0xffff);
-    else
+    if (!insn->is_mem) {
         sys_write_reg(cpu, insn->rm, insn->opsize, value);
+        return;
+    }
+    cpu->stack_access = sys_stack_operand(insn);
+    soft_store(cpu, soft_ea(cpu, insn), 2, value & 0xffff);
+    cpu->stack_access = false;
 }
 
 /* Replace RFLAGS: no RF (we have no instruction breakpoints), mode and interrupt checks done. */
