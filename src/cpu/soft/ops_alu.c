@@ -172,7 +172,7 @@ ALL_WIDTHS_C(ALU1_NO_FLAGS, not, ~d)
     OP(full)                                                                                       \
     {                                                                                              \
         uint64_t va = op_ea(cpu, o);                                                               \
-        T *p = op_ptr(cpu, o, va, sizeof(T), ACC_WRITE);                               \
+        T *p = op_ptr(cpu, o, va, sizeof(T), ACC_WRITE);                                           \
         __asm__ volatile(LOCK "not" sfx " %0" : "+m"(*p) : : "memory");                            \
         if (unlikely(op_ptr_bounced(cpu, p))) {                                                    \
             soft_ptr_done(cpu, o, va, sizeof(T), p);                                               \

@@ -16,7 +16,7 @@ struct builder; /* lift.c */
 #define PF_WRITTEN 0x2u /* it may be in a write TLB */
 
 #define BLOCK_HASH_BITS 14
-#define BLOCK_ARENA_BYTES (6u << 20)
+#define BLOCK_ARENA_BYTES (4u << 20)
 #define BLOCK_MAX_INSNS 48
 #define DMA_QUEUE 64
 
