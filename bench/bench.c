@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The benchmark program: bench [--budget MS] [--busybox PATH] [--hold MS]
+ * The benchmark program: bench [--budget MS] [--busybox PATH] [--hold MS] [--only TEXT]
  * A static binary that runs on the host and, as rdinit=/bench, is PID 1 of a guest; then it ends
  * with a power-off. Lines on standard output, for tools/run-bench:
  *   bench begin MONOTONIC_NS         first of all: in a guest, the end of the boot
@@ -8,7 +8,8 @@
  *   bench cmdline TEXT               of the kernel, in a guest only
  *   bench row GROUP NS RUNS RESULT NAME  the fastest run, per operation
  *   bench end MONOTONIC_NS
- * --budget: at least so long on each row (200); --hold: stay so long after the end.
+ * --budget: at least so long on each row (200); --hold: stay so long after the end. --only:
+ * the rows whose names contain TEXT, for profiling.
  */
 #include <fcntl.h>
 #include <getopt.h>
@@ -99,7 +100,7 @@ static void measure(const struct row *row, const char *group, struct row_env *en
            (unsigned long long)result, row->name);
 }
 
-static bool run_all(struct row_env *env, uint64_t budget)
+static bool run_all(struct row_env *env, uint64_t budget, const char *only)
 {
     static const struct {
         const char *name;
@@ -116,7 +117,8 @@ static bool run_all(struct row_env *env, uint64_t budget)
     madvise(env->arena, ROWS_ARENA, MADV_DONTFORK);
     for (unsigned g = 0; g < sizeof groups / sizeof groups[0]; g++)
         for (const struct row *row = groups[g].rows; row->name; row++)
-            measure(row, groups[g].name, env, budget);
+            if (strstr(row->name, only))
+                measure(row, groups[g].name, env, budget);
     return true;
 }
 
@@ -125,8 +127,10 @@ int main(int argc, char **argv)
     static const struct option options[] = {{"budget", required_argument, NULL, 'b'},
                                             {"busybox", required_argument, NULL, 'x'},
                                             {"hold", required_argument, NULL, 'h'},
+                                            {"only", required_argument, NULL, 'o'},
                                             {0}};
     struct row_env env = {.busybox = "/busybox"};
+    const char *only = "";
     uint64_t budget = 200;
     unsigned hold = 0;
     bool init = getpid() == 1;
@@ -143,6 +147,8 @@ int main(int argc, char **argv)
             env.busybox = optarg;
         else if (c == 'h')
             hold = (unsigned)strtoul(optarg, NULL, 10);
+        else if (c == 'o')
+            only = optarg;
         else if (!init)
             return 2;
     }
@@ -150,7 +156,7 @@ int main(int argc, char **argv)
         print_cmdline();
     else
         print_tsc();
-    bool ok = run_all(&env, budget * NS_PER_MS);
+    bool ok = run_all(&env, budget * NS_PER_MS, only);
     printf("bench end %llu\n", (unsigned long long)now());
     usleep(hold * 1000);
     if (init) {
