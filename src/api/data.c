@@ -42,9 +42,7 @@ char *data_find(const char *wanted)
     char *slash = strrchr(exe, '/');
     if (slash) {
         *slash = 0;
-        const char *last = strrchr(exe, '/');
-        if (last && strcmp(last, "/cli") == 0)
-            found = try_dir(exe, "/..");
+        found = try_dir(exe, "/.."); /* a build folder */
         if (!found)
             found = try_dir(exe, "/../share/supermachine");
     }

@@ -224,8 +224,7 @@ struct soft_cpu {
     struct soft_jump_entry jump[1u << SOFT_JUMP_BITS];
 };
 
-/* ---- soft.c: the run loop and the engine
- * ---------------------------------------------------------- */
+/* ---- soft.c: the run loop and the engine ---- */
 
 /* Raise an exception for the instruction at cpu->insn_rip. Does not return. */
 _Noreturn void soft_raise(struct soft_cpu *cpu, unsigned vector);
@@ -260,8 +259,7 @@ uint64_t soft_tsc_khz(const struct engine *e); /* of the host; soft_calibrate_ts
 void soft_fp_leave(struct soft_cpu *cpu);
 void soft_fp_enter(struct soft_cpu *cpu);
 
-/* ---- mmu.c: guest-virtual memory
- * ------------------------------------------------------------------- */
+/* ---- mmu.c: guest-virtual memory ---- */
 
 /* Access linear memory with the rights of the current CPL. Handle page crossing, MMIO, code pages.
  * Fault by soft_raise with cpu->insn_rip as it stands. size 1-8. */
@@ -284,8 +282,7 @@ void soft_tlb_invlpg(struct soft_cpu *cpu, uint64_t va);
  * instruction. */
 uint64_t soft_ea(struct soft_cpu *cpu, const struct insn *insn);
 
-/* ---- sys.c and its family: privileged architecture
- * ------------------------------------------------- */
+/* ---- sys.c and its family: privileged architecture ---- */
 
 /*
  * Execute a system instruction. On entry insn_rip is its address and rip the next one's; may change
@@ -311,8 +308,7 @@ void soft_sys_reset(struct soft_cpu *cpu);
 int soft_rdmsr(struct soft_cpu *cpu, uint32_t index, uint64_t *value);
 int soft_wrmsr(struct soft_cpu *cpu, uint32_t index, uint64_t value);
 
-/* ---- lapic.c, ioapic.c, time.c
- * ---------------------------------------------------------------------- */
+/* ---- lapic.c, ioapic.c, time.c ---- */
 
 /*
  * PEND_IRQ: whoever makes an interrupt deliverable sets it (a new IRR bit, EOI, a lower TPR, IF
@@ -333,8 +329,7 @@ uint64_t soft_lapic_deadline_ns(struct soft_cpu *cpu);
 /* Guest TSC now. */
 uint64_t soft_rdtsc(struct soft_cpu *cpu);
 
-/* ---- native.c: x87, MMX, SSE
- * ------------------------------------------------------------------------ */
+/* ---- native.c: x87, MMX, SSE ---- */
 
 /* Fill *op, except len and off, for an instruction with id from I_FXSAVE to I_MASKMOV (see exec.h
  * for struct op); next_rip is the address of the next instruction. Returns 0, or -1 when the stub

@@ -211,8 +211,7 @@ void soft_cpuid(uint32_t leaf, uint32_t subleaf, const struct soft_cpu *cpu, uin
         basic(cpu, leaf, subleaf, out);
 }
 
-/* ---- what the host must have
- * ------------------------------------------------------------------------ */
+/* ---- what the host must have ---- */
 
 struct requirement {
     uint8_t reg; /* index into words of host() */

@@ -47,8 +47,7 @@ static void scrub_fx(struct fx_image *fx, uint32_t mxcsr)
     fx->d[FX_MXCSR_MASK / 4] = MXCSR_VALID;
 }
 
-/* ---- MXCSR
- * ---------------------------------------------------------------------------------------- */
+/* ---- MXCSR ---- */
 
 static bool all_masked(uint32_t mxcsr)
 {
@@ -72,8 +71,7 @@ void fpstate_set_mxcsr(struct soft_cpu *cpu, uint32_t mxcsr)
     host_set_mxcsr(mxcsr);
 }
 
-/* ---- exchange with the host
- * ------------------------------------------------------------------------ */
+/* ---- exchange with the host ---- */
 
 static bool host_has_avx(void)
 {
@@ -143,8 +141,7 @@ uint32_t soft_fp_mode_bits(const struct soft_cpu *cpu)
     return mode;
 }
 
-/* ---- instructions
- * ----------------------------------------------------------------------------------- */
+/* ---- instructions ---- */
 
 #define FPS_ADDR32 1u /* op.dst: operand has a 67 prefix */
 #define FPS_16BIT 2u  /* op.dst: 16-bit form of FLDENV and its family */

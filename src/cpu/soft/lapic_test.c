@@ -330,8 +330,7 @@ static void test_timer_divide_while_running(void **state)
     }
 }
 
-/* ---- I/O APIC
- * -------------------------------------------------------------------------------------------- */
+/* ---- I/O APIC ---- */
 
 static struct soft_ioapic *ioapic(struct soft_cpu *cpu)
 {

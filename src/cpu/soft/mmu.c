@@ -126,8 +126,7 @@ again:
     }
 }
 
-/* ---- TLB
- * ------------------------------------------------------------------------------------------ */
+/* ---- TLB ---- */
 
 static void tlb_clear(struct soft_cpu *cpu, unsigned array, unsigned slot)
 {
@@ -255,8 +254,7 @@ const uint8_t *soft_phys_ptr(struct soft_cpu *cpu, gpa_t gpa)
     return r ? r->hva + (gpa - r->gpa) : NULL;
 }
 
-/* ---- one access inside one page
- * --------------------------------------------------------------------- */
+/* ---- one access inside one page ---- */
 
 /* Where an access goes: host memory, or nowhere (device, hole). */
 struct place {
@@ -435,8 +433,7 @@ static void store_as(struct soft_cpu *cpu, uint64_t va, unsigned size, uint64_t 
     place_store(cpu, &at2, size - first, v >> (8 * first));
 }
 
-/* ---- what cpu.h and exec.h declare
- * ------------------------------------------------------------------ */
+/* ---- what cpu.h and exec.h declare ---- */
 
 uint64_t soft_load(struct soft_cpu *cpu, uint64_t va, unsigned size)
 {

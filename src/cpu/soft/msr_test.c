@@ -172,8 +172,7 @@ static void test_tsc(void **state)
     assert_true((int64_t)adjust < 0 && (int64_t)adjust > -(1ll << 40)); /* 2^50 - what had passed */
 }
 
-/* ---- kvm-clock
- * ---------------------------------------------------------------------------------------- */
+/* ---- kvm-clock ---- */
 
 struct system_time {
     uint32_t version, pad;
@@ -287,8 +286,7 @@ static void test_clock_bad_address(void **state)
     assert_int_equal(value, 0);
 }
 
-/* ---- CPUID
- * ---------------------------------------------------------------------------------------------- */
+/* ---- CPUID ---- */
 
 static void cpuid(struct soft_cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32_t out[4])
 {

@@ -72,8 +72,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* ---- random machine states
- * -------------------------------------------------------------------------- */
+/* ---- random machine states ---- */
 
 static const uint64_t doubles[] = {
     0,
@@ -282,8 +281,7 @@ static bool aim(struct fixture *f, struct insn *insn, uint8_t *bytes, struct ora
     return true;
 }
 
-/* ---- comparison
- * --------------------------------------------------------------------------------------- */
+/* ---- comparison ---- */
 
 static uint16_t to_flags(uint64_t rflags)
 {

@@ -58,17 +58,15 @@ static inline bool flags_less(uint16_t f)
 #define COND_14(f) (((f)&FLG_ZF) || flags_less(f))
 #define COND_15(f) (!((f)&FLG_ZF) && !flags_less(f))
 
-#define EACH_COND(X, ...)                                                                          \
-    X(0, __VA_ARGS__)                                                                              \
-    X(1, __VA_ARGS__)                                                                              \
-    X(2, __VA_ARGS__)                                                                              \
-    X(3, __VA_ARGS__)                                                                              \
-    X(4, __VA_ARGS__) X(5, __VA_ARGS__) X(6, __VA_ARGS__) X(7, __VA_ARGS__) X(8, __VA_ARGS__)      \
-        X(9, __VA_ARGS__) X(10, __VA_ARGS__) X(11, __VA_ARGS__) X(12, __VA_ARGS__)                 \
-            X(13, __VA_ARGS__) X(14, __VA_ARGS__) X(15, __VA_ARGS__)
+/* clang-format off */
+#define EACH_COND(X, ...) \
+    X(0, __VA_ARGS__) X(1, __VA_ARGS__) X(2, __VA_ARGS__) X(3, __VA_ARGS__) \
+    X(4, __VA_ARGS__) X(5, __VA_ARGS__) X(6, __VA_ARGS__) X(7, __VA_ARGS__) \
+    X(8, __VA_ARGS__) X(9, __VA_ARGS__) X(10, __VA_ARGS__) X(11, __VA_ARGS__) \
+    X(12, __VA_ARGS__) X(13, __VA_ARGS__) X(14, __VA_ARGS__) X(15, __VA_ARGS__)
+/* clang-format on */
 
-/* ---- lifting
- * ---------------------------------------------------------------------------------------- */
+/* ---- lifting ---- */
 
 struct lift {
     struct soft_cpu *cpu;    /* borrowed */
@@ -141,8 +139,7 @@ bool misc_lift(struct lift *l);
  * fit. */
 bool fuse_lift(struct lift *l, const struct insn *cmp);
 
-/* ---- leaving a block
- * -------------------------------------------------------------------------------- */
+/* ---- leaving a block ---- */
 
 /* Run loop: look around before the next block? */
 static inline bool must_stop(struct soft_cpu *cpu)

@@ -201,8 +201,7 @@ OP(zero_no_flags)
     NEXT;
 }
 
-/* ---- choosing a handler
- * ----------------------------------------------------------------------------- */
+/* ---- choosing a handler ---- */
 
 enum { F_RR, F_RI, F_RM, F_RX, F_MR, F_XR, F_MI, F_XI, F_LR, F_LI, F_NRR, F_NRI, F_COUNT };
 

@@ -65,8 +65,7 @@ static inline uint64_t soft_ram_page(const struct engine *e, gpa_t gpa)
     return UINT64_MAX;
 }
 
-/* ---- blocks.c
- * -------------------------------------------------------------------------------------- */
+/* ---- blocks.c ---- */
 
 /* The block at cpu->rip in cpu->mode, lifted if need be. Faults by soft_raise (fetch). */
 struct block *blocks_find(struct soft_cpu *cpu);
@@ -81,8 +80,7 @@ void blocks_note_dma(struct engine *e, gpa_t gpa, uint64_t len);
 /* Work off the pages that devices wrote. */
 void blocks_drain_dma(struct soft_cpu *cpu);
 
-/* ---- lift.c
- * ---------------------------------------------------------------------------------------- */
+/* ---- lift.c ---- */
 
 /* Make the block at (rip, phys) from host bytes; NULL when the arena is full. */
 struct block *lift_block(struct soft_cpu *cpu, uint64_t rip, gpa_t phys);
@@ -94,8 +92,7 @@ void branch_link(struct soft_cpu *cpu, struct block *target);
 const struct op *lift_stale_entry(struct soft_cpu *cpu, const struct op *o);
 const struct op *lift_stale_next(struct soft_cpu *cpu, const struct op *o);
 
-/* ---- mmu.c
- * ------------------------------------------------------------------------------------------ */
+/* ---- mmu.c ---- */
 
 /* Translate a fetch address; raises #PF with insn_rip = cpu->rip. *global tells if the page is
  * global. */

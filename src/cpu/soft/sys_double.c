@@ -15,8 +15,7 @@ struct soft_cpu *double_other(struct soft_cpu *cpu)
     return double_of(cpu)->engine.cpus[1];
 }
 
-/* ---- run.c and soft.c
- * -------------------------------------------------------------------------------- */
+/* ---- run.c and soft.c ---- */
 
 static _Noreturn void land(struct soft_cpu *cpu)
 {
@@ -115,8 +114,7 @@ void soft_fp_enter(struct soft_cpu *cpu)
     assert_int_equal(double_of(cpu)->fp_depth++, 0);
 }
 
-/* ---- mmu.c
- * -------------------------------------------------------------------------------------------- */
+/* ---- mmu.c ---- */
 
 static void check(struct soft_cpu *cpu, uint64_t va, unsigned len, bool write, bool user)
 {
@@ -222,8 +220,7 @@ uint64_t soft_ea(struct soft_cpu *cpu, const struct insn *insn)
     return insn->seg == INSN_NO_SEG ? va : va + cpu->seg_base[insn->seg];
 }
 
-/* ---- the port bus
- * -------------------------------------------------------------------------------------- */
+/* ---- the port bus ---- */
 
 static uint64_t port_in(void *opaque, uint64_t offset, unsigned size)
 {
@@ -250,8 +247,7 @@ static void port_out(void *opaque, uint64_t offset, unsigned size, uint64_t valu
 
 static const struct bus_ops port_ops = {.read = port_in, .write = port_out};
 
-/* ---- set-up
- * -------------------------------------------------------------------------------------------- */
+/* ---- set-up ---- */
 
 static uint64_t descriptor(uint32_t base, uint32_t limit, unsigned attr)
 {
@@ -380,8 +376,7 @@ void double_enter_user(struct soft_cpu *cpu)
     soft_update_mode(cpu);
 }
 
-/* ---- running
- * --------------------------------------------------------------------------------------------- */
+/* ---- running ---- */
 
 int exec(struct soft_cpu *cpu, const char *bytes, size_t len)
 {
