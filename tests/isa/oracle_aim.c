@@ -161,6 +161,12 @@ static void tune(struct gen *g, const struct insn *i, uint64_t ea)
             gpr[i->reg] = (uint64_t)(int64_t)((int)gen_pick(g, 2048) - 1024);
         }
         break;
+    case I_SHLD:
+    case I_SHRD:
+        if (i->opsize == 2 && i->desc->op[2] == O_CL) { /* by more than 16 it is undefined */
+            gpr[CX] = (gpr[CX] & ~31ull) | gen_pick(g, 17);
+        }
+        break;
     case I_DIV:
     case I_IDIV:
         if (gen_pick(g, 3)) {

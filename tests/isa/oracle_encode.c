@@ -55,6 +55,22 @@ const char *gen_excluded(const struct insn_desc *desc)
     }
 }
 
+/* Bits of the flags that the table calls undefined after the row. */
+static void list_undefined(FILE *out, unsigned flags)
+{
+    static const struct {
+        unsigned bit;
+        const char *name;
+    } names[6] = {{IF_CF, "CF"}, {IF_PF, "PF"}, {IF_AF, "AF"},
+                  {IF_ZF, "ZF"}, {IF_SF, "SF"}, {IF_OF, "OF"}};
+    for (unsigned i = 0; i < 6; i++) {
+        if (flags & names[i].bit) {
+            fprintf(out, " %s", names[i].name);
+        }
+    }
+    fputc('\n', out);
+}
+
 struct excluded_list {
     FILE *out;
     const struct insn_desc *last;
@@ -67,6 +83,10 @@ static void list_row(void *opaque, unsigned map, unsigned opcode, unsigned prefi
     const char *why = gen_excluded(desc);
     if (why && desc != l->last) {
         fprintf(l->out, "not run: %-10s map %u opcode %02x: %s\n", desc->name, map, opcode, why);
+    }
+    if (!why && desc->flags_undefined && desc != l->last) {
+        fprintf(l->out, "masked: %-11s map %u opcode %02x:", desc->name, map, opcode);
+        list_undefined(l->out, desc->flags_undefined);
     }
     l->last = desc;
 }
@@ -220,6 +240,6 @@ bool gen_unusable(const struct insn *i)
            ((d->id == I_LOOPE || d->id == I_LOOPNE) && (f3 || has_byte(i, 0xf2))) ||
            (d->id == I_MOVSXD && i->opsize == 2) || (d->id == I_INT && (i->imm & 0xff) == 0x80) ||
            ((d->id == I_BSF || d->id == I_BSR) && f3) || (d->id == I_BSWAP && i->opsize == 2) ||
-           ((d->id == I_SHLD || d->id == I_SHRD) && i->opsize == 2 &&
-            (d->op[2] == O_CL || (i->imm & 31) > 16));
+           ((d->id == I_SHLD || d->id == I_SHRD) && i->opsize == 2 && d->op[2] != O_CL &&
+            (i->imm & 31) > 16);
 }

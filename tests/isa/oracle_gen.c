@@ -68,6 +68,32 @@ static void tame_branch(struct insn *i, uint8_t *b, unsigned len)
     }
 }
 
+/* An instruction that must fault before anything of it counts. */
+static void put_illegal(struct gen *g, const uint8_t *b, unsigned len)
+{
+    do { /* where the decoder stops fetching is its own business: no page ends inside */
+        place_code(g, len, false);
+    } while ((g->code & 0xfff) > 0xfe0);
+    put_code(g, b, len);
+    g->c->rflags |= TF;
+    g->c->n_insns = 1;
+    g->c->insn_len[0] = (uint8_t)(len < INSN_MAX_LEN ? len : INSN_MAX_LEN);
+}
+
+/* More prefixes without a meaning, up to and past 15 bytes. */
+static enum insn_error pad(struct gen *g, uint8_t b[32], struct insn *i, unsigned *len)
+{
+    /* AMD decodes UD0 and UD1 without their operands */
+    unsigned n = gen_pick(g, 30) || i->desc->id == I_UD ? 0 : gen_pick(g, 15);
+    *len = i->len + n;
+    if (n == 0) {
+        return INSN_OK;
+    }
+    memmove(b + n, b, 32 - n);
+    memset(b, 0x2e, n);
+    return insn_decode(b, INSN_MAX_LEN, i);
+}
+
 static void single(struct gen *g)
 {
     struct oc_case *c = g->c;
@@ -87,17 +113,16 @@ static void single(struct gen *g)
         if (e == INSN_UD && b[0] == 0xf0 && /* LOCK where it must not be */
             insn_decode(b + 1, INSN_MAX_LEN, &without) == INSN_OK && !gen_unusable(&without) &&
             without.desc->id != I_MOV_CR && without.len < INSN_MAX_LEN) {
-            do { /* the decoder need not fetch to the end to know: no page ends inside */
-                place_code(g, without.len + 1, false);
-            } while ((g->code & 0xfff) > 0xff0);
-            put_code(g, b, without.len + 1);
-            c->rflags |= TF;
-            c->n_insns = 1;
-            c->insn_len[0] = (uint8_t)(without.len + 1);
+            put_illegal(g, b, without.len + 1);
             return;
         }
     }
-    r->ran++;
+    unsigned len;
+    if (pad(g, b, &i, &len) != INSN_OK) {
+        put_illegal(g, b, len);
+        return;
+    }
+    r->ran += i.desc == r->desc;
     place_code(g, i.len, !step);
     gen_aim(g, &i, b, g->code);
     if (step) {
@@ -125,6 +150,9 @@ static bool fits_sequence(const struct insn *i, unsigned undefined)
     if (gen_unusable(i) || (i->is_mem && i->mem_size > 64) ||
         (d->id >= I_FXSAVE && d->id < I_X87)) {
         return false;
+    }
+    if ((d->id == I_SHLD || d->id == I_SHRD) && i->opsize == 2) {
+        return false; /* the count must be seen */
     }
     if (!counts && (d->flags_read & undefined)) {
         return false;
@@ -196,6 +224,24 @@ static struct gen_row *sequence_row(struct gen *g)
     }
 }
 
+/* A store into an immediate further down, which must then be executed as changed. */
+#define SMC_LEN 7
+static void link_store(struct gen *g, uint8_t *b, const unsigned *start, unsigned n)
+{
+    uint64_t target = OC_DATA + gen_pick(g, OC_PAGE);
+    unsigned from = 1 + gen_pick(g, n - 1);
+    for (unsigned k = from; k < n; k++) {
+        struct insn i;
+        if (insn_decode(b + start[k], start[k + 1] - start[k], &i) == INSN_OK && i.imm_size &&
+            (i.desc->id <= I_DEC || i.desc->id == I_MOV || i.desc->id == I_IMUL3)) {
+            target = g->code + start[k] + i.imm_off + gen_pick(g, i.imm_size);
+            break;
+        }
+    }
+    uint32_t disp = (uint32_t)(target - (g->code + SMC_LEN));
+    memcpy(b + 2, &disp, 4);
+}
+
 static void sequence(struct gen *g)
 {
     struct oc_case *c = g->c;
@@ -210,13 +256,21 @@ static void sequence(struct gen *g)
     c->gpr[SP] = gen_target(g, 64) & ~7ull;
     c->gpr[CX] &= gen_pick(g, 2) ? 31 : ~0ull;
     place_code(g, n * 5, true);
+    bool store = gen_pick(g, 12) == 0;
+    if (store) { /* mov byte ptr [rip + x], value */
+        memcpy(code, "\xc6\x05", 2);
+        code[SMC_LEN - 1] = (uint8_t)gen_rnd(g);
+        start[k] = 0;
+        c->insn_len[k++] = SMC_LEN;
+        len = SMC_LEN;
+    }
     while (k < n) {
         struct gen_row *r = sequence_row(g);
         struct insn i;
         if (gen_encode(g, r, code + len, &i) != INSN_OK || !fits_sequence(&i, c->undefined)) {
             continue;
         }
-        r->ran++;
+        r->ran += i.desc == r->desc;
         uint64_t sp = c->gpr[SP];
         gen_aim(g, &i, code + len, g->code + len);
         c->gpr[SP] = sp;
@@ -227,6 +281,9 @@ static void sequence(struct gen *g)
     }
     start[n] = len;
     link_branches(g, code, start, n);
+    if (store) {
+        link_store(g, code, start, n);
+    }
     c->n_insns = (uint8_t)n;
     put_code(g, code, len);
 }
