@@ -46,14 +46,43 @@ struct outcome {
     struct sm_error err;
 };
 
-/* The alarm's handler has no other way to the engine. */
-static struct oracle_soft *running;
+/* Signal handlers have no other way to the engine and its case. */
+static struct {
+    struct oracle_soft *soft;
+    uint64_t seed, number;
+} running;
 
 static void on_alarm(int sig)
 {
-    if (running) {
-        oracle_soft_interrupt(running);
+    if (running.soft) {
+        oracle_soft_interrupt(running.soft);
     }
+}
+
+/* The engine itself failed: name the case, then die of it. */
+static void on_crash(int sig)
+{
+    char text[160];
+    int n = snprintf(text, sizeof text,
+                     "FAIL signal %d in the engine: oracle --seed %" PRIu64 " --first %" PRIu64
+                     " --cases 1\n",
+                     sig, running.seed, running.number);
+    if (write(STDOUT_FILENO, text, (size_t)n) != n) {
+        _exit(1);
+    }
+    signal(sig, SIG_DFL);
+}
+
+static void catch_signals(void)
+{
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGALRM, on_alarm);
+#ifndef __SANITIZE_ADDRESS__ /* which has a report of its own */
+    static const int sigs[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
+    for (unsigned i = 0; i < sizeof sigs / sizeof *sigs; i++) {
+        signal(sigs[i], on_crash);
+    }
+#endif
 }
 
 static int start_host(struct oracle *o)
@@ -145,6 +174,7 @@ static int run_batch(struct oracle *o, uint64_t base, unsigned n, struct outcome
     struct itimerval alarm_in = {.it_value.tv_sec = HANG_SECONDS}, off = {0};
     setitimer(ITIMER_REAL, &alarm_in, NULL);
     for (unsigned k = 0; k < n; k++) {
+        running.number = base + k;
         memset(&outs[k].result, 0, sizeof outs[k].result);
         outs[k].rc = oracle_soft_run(o->soft, &o->shared->cases[k], &outs[k].result, &outs[k].err);
     }
@@ -252,19 +282,19 @@ int main(int argc, char **argv)
         return 77;
     }
     setvbuf(stdout, NULL, _IOLBF, 0);
-    signal(SIGPIPE, SIG_IGN);
-    signal(SIGALRM, on_alarm);
+    catch_signals();
     gen_init(&o->gen, o->seed);
     if (start_host(o) != 0 || oracle_soft_new(o->shared->pristine, &o->soft, &err) != 0) {
         printf("FAIL cannot start: %s %s\n", err.text, strerror(errno));
         return 1;
     }
-    running = o->soft;
+    running.soft = o->soft;
+    running.seed = o->seed;
     int rc = run(o);
     if (o->rows) {
         show_rows(o);
     }
-    running = NULL;
+    running.soft = NULL;
     close(o->requests);
     if (o->child > 0) {
         waitpid(o->child, NULL, 0);

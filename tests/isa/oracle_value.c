@@ -188,7 +188,9 @@ uint64_t gen_target(struct gen *g, unsigned size)
     case 8:
         return gen_pick(g, 4) ? interior(g, size) : nowhere(g, size);
     case 9:
-        return gen_pick(g, 4) ? interior(g, size) : OC_CODE + gen_pick(g, OC_CODE_BYTES);
+        return gen_pick(g, 3)
+                   ? interior(g, size)
+                   : (OC_CODE + gen_pick(g, OC_CODE_BYTES)) & ~(uint64_t)(gen_pick(g, 2) * 15);
     case 10:
         return ((OC_DATA + OC_PAGE) & ~15ull) - (k & 1 ? 16 : size);
     default:

@@ -206,9 +206,10 @@ struct soft_cpu {
     struct soft_clock clock;
     bool amd; /* vendor of the CPUID model = the host's; set by soft_sys_reset */
 
-    uint32_t mxcsr;      /* guest MXCSR's mask bits while MODE_SSE_TRAP (see native.h) */
-    bool fp_in_host;     /* guest FP state is in the host registers right now */
-    uint8_t bounce[512]; /* page-crossing and device accesses */
+    uint32_t mxcsr;  /* guest MXCSR's mask bits while MODE_SSE_TRAP (see native.h) */
+    bool fp_in_host; /* guest FP state is in the host registers right now */
+    /* page-crossing and device accesses, and stores to code; aligned as CMPXCHG16B needs it */
+    uint8_t bounce[512] __attribute__((aligned(64)));
     uint8_t fx[512] __attribute__((aligned(16)));      /* guest FP state when not in the host */
     uint8_t host_fx[512] __attribute__((aligned(16))); /* the host's, while the guest's is in */
 
