@@ -59,7 +59,7 @@ static void show_tail(const struct run *r)
 {
     size_t start = r->tail_len, lines = 0;
     while (start > 0 &&
-           !(r->tail[start - 1] == '\n' && start < r->tail_len && ++lines > TAIL_LINES))
+           !(r->tail[start - 1] == '\n' && start < r->tail_len && ++lines >= TAIL_LINES))
         start--;
     for (size_t i = start; i < r->tail_len; i++) {
         unsigned char c = (unsigned char)r->tail[i];
@@ -107,6 +107,8 @@ static int start_vm(struct run *r)
         return timed_out(r);
     if (rc == SM_EGUEST)
         show_tail(r);
+    if (rc && r->opts.kernel && !strstr(err.text, r->opts.kernel))
+        return say("run: cannot start a VM with the kernel %s: %s", r->opts.kernel, err.text);
     return rc ? say("run: cannot start a VM: %s", err.text) : 0;
 }
 

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Running the program: each test with a store of its own, no process left behind, errors in one
+line. Timeouts are lenient: the machine may be busy and the program slowed by a sanitizer."""
+import fcntl
+import os
+import pty
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+import unittest
+
+sys.path.insert(0, os.environ["SM_SOURCE_DIR"] + "/tests/image")
+
+PROGRAM = sys.argv[1]
+PATIENCE = 240  # seconds for what takes 2 on an idle machine
+
+
+def processes_of(session):
+    """Processes of a session: what a program started and left behind."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/stat") as f:
+                fields = f.read().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session and fields[0] != "Z":
+            found.append(int(pid))
+    return found
+
+
+class Case(unittest.TestCase):
+    home = None
+
+    @classmethod
+    def setUpClass(cls):
+        cls.shared = tempfile.mkdtemp(prefix="sm-cli-")
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.shared)
+
+    def setUp(self):
+        self.dir = tempfile.mkdtemp(dir=self.shared)
+        self.home = self.shared + "/store"
+
+    def env(self, **more):
+        return dict(os.environ, SUPERMACHINE_HOME=self.home, **more)
+
+    def start(self, *args, env=None, **how):
+        return subprocess.Popen([PROGRAM, *args], env=env or self.env(), start_new_session=True,
+                                **how)
+
+    def call(self, *args, data=None, env=None):
+        """Run to the end; bytes in, (code, stdout, stderr) out."""
+        p = self.start(*args, env=env, stdin=subprocess.PIPE if data is not None else
+                       subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        try:
+            out, err = p.communicate(data, timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            p.kill()
+            self.fail(f"{args}: no end; stdout {p.stdout.read()[:2000]}, "
+                      f"stderr {p.stderr.read()[:2000]}")
+        self.assertEqual(processes_of(p.pid), [], "processes left behind")
+        return p.returncode, out, err
+
+    def run_vm(self, *args, **more):
+        return self.call("run", *args, **more)
+
+    def expect(self, want_code, want_out, *args, want_err=b"", **more):
+        code, out, err = self.run_vm(*args, **more)
+        self.assertEqual((code, out, err), (want_code, want_out, want_err), args)
+
+    def refused(self, *args, words=(), code=125, env=None):
+        """One line on stderr, nothing on stdout."""
+        got, out, err = self.call(*args, env=env)
+        err = err.decode()
+        self.assertEqual((got, out), (code, b""), f"{args}: {err}")
+        self.assertTrue(err.startswith("supermachine: "), err)
+        self.assertEqual(err.count("\n"), 1, err)
+        self.assertTrue(err.endswith("\n"), err)
+        for word in words:
+            self.assertIn(word, err)
+        return err
+
+
+class Pty:
+    """The program on a terminal of its own."""
+
+    def __init__(self, case, *args, size=(24, 80)):
+        self.case = case
+        self.text = b""
+        env = case.env()
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            try:
+                for s in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGPIPE):
+                    signal.signal(s, signal.SIG_DFL)
+                os.execve(PROGRAM, [PROGRAM, *args], env)
+            finally:
+                os._exit(99)
+        self.resize(*size)
+        self.before = termios.tcgetattr(self.fd)
+        case.addCleanup(self.close)
+
+    def resize(self, rows, columns):
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def send(self, data):
+        os.write(self.fd, data)
+
+    def read(self, seconds):
+        """More output, or None at its end."""
+        if not select.select([self.fd], [], [], seconds)[0]:
+            return b""
+        try:
+            return os.read(self.fd, 65536) or None
+        except OSError:
+            return None
+
+    def wait_for(self, want):
+        """Read until want has come; returns what came before it, and forgets it."""
+        end = time.monotonic() + PATIENCE
+        while want not in self.text:
+            more = self.read(1)
+            if more is None or time.monotonic() > end:
+                self.case.fail(f"{want} did not come; there was: {self.text}")
+            self.text += more
+        before, _, self.text = self.text.partition(want)
+        return before
+
+    def wait(self):
+        """The exit code, or minus a signal; output goes on being read."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            more = self.read(0.05)
+            if more:
+                self.text += more
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                while more := self.read(0.2):
+                    self.text += more
+                self.case.assertEqual(processes_of(self.pid), [])
+                self.pid = 0
+                return os.waitstatus_to_exitcode(status)
+        self.case.fail(f"no end; there was: {self.text}")
+
+    def is_raw(self):
+        return not termios.tcgetattr(self.fd)[3] & (termios.ICANON | termios.ECHO)
+
+    def assert_restored(self):
+        self.case.assertEqual(termios.tcgetattr(self.fd), self.before)
+
+    def close(self):
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        os.close(self.fd)
