@@ -7,6 +7,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -30,23 +31,25 @@ def guest(exe, image, argv, data=None, options=(), home=None):
 
 
 def host(root, argv, data=None):
-    return Result(["unshare", "--net", "--pid", "--mount", "--fork", "--kill-child",
-                   sys.executable, "-B", __file__, root] + argv, data or b"")
+    with tempfile.TemporaryDirectory(prefix="sm-real.") as scratch:
+        return Result(["unshare", "--net", "--pid", "--mount", "--fork", "--kill-child",
+                       sys.executable, "-B", __file__, scratch, root] + argv, data or b"")
 
 
 def mount(kind, where, options="rw"):
     subprocess.run(["mount", "-t", kind, "-o", options, kind, where], check=True)
 
 
-def inside(root, argv):
+def inside(scratch, root, argv):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
         fcntl.ioctl(s, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP))
     # What the command writes goes, as in the guest, to an overlay that ends with it.
-    mount("tmpfs", "/mnt")
+    mount("tmpfs", scratch)
     for name in ("upper", "work", "root"):
-        os.mkdir(f"/mnt/{name}")
-    mount("overlay", "/mnt/root", f"lowerdir={root},upperdir=/mnt/upper,workdir=/mnt/work")
-    root = "/mnt/root"
+        os.mkdir(f"{scratch}/{name}")
+    mount("overlay", f"{scratch}/root",
+          f"lowerdir={root},upperdir={scratch}/upper,workdir={scratch}/work")
+    root = f"{scratch}/root"
     for kind, where in (("proc", "proc"), ("tmpfs", "tmp"), ("tmpfs", "dev/shm")):
         os.makedirs(f"{root}/{where}", exist_ok=True)
         mount(kind, f"{root}/{where}")
@@ -56,4 +59,4 @@ def inside(root, argv):
 
 
 if __name__ == "__main__":
-    inside(sys.argv[1], sys.argv[2:])
+    inside(sys.argv[1], sys.argv[2], sys.argv[3:])
