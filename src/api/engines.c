@@ -42,7 +42,8 @@ static bool has_virtualization(void)
 
 static int probe_kvm(struct sm_error *err)
 {
-    static const char way_out[] = "use --engine soft (SM_ENGINE_SOFT)";
+    static const char way_out[] =
+        "this version has no KVM engine yet in any case: use --engine soft (SM_ENGINE_SOFT)";
     if (access("/dev/kvm", F_OK) != 0)
         return err_set(err, SM_EENGINE, "kvm: /dev/kvm does not exist on this host; %s", way_out);
     if (access("/dev/kvm", R_OK | W_OK) != 0)
@@ -53,8 +54,7 @@ static int probe_kvm(struct sm_error *err)
         return err_set(err, SM_EENGINE,
                        "kvm: /dev/kvm is there, but the processor shows neither vmx nor svm; %s",
                        way_out);
-    return err_set(err, SM_EENGINE,
-                   "kvm: this host has it, but this version has no KVM engine yet; %s", way_out);
+    return err_set(err, SM_EENGINE, "kvm: this host has it; %s", way_out);
 }
 
 SM_API int sm_engine_info(unsigned index, struct sm_engine_info *out)
