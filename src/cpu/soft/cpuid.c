@@ -23,6 +23,7 @@
 #define F1C_SSE42 (1u << 20)
 #define F1C_X2APIC (1u << 21)
 #define F1C_POPCNT (1u << 23)
+#define F1C_TSC_DEADLINE (1u << 24)
 #define F1C_AES (1u << 25)
 #define F1C_RDRAND (1u << 30)
 #define F1C_HYPERVISOR (1u << 31)
@@ -120,7 +121,8 @@ static void basic(const struct soft_cpu *cpu, uint32_t leaf, uint32_t subleaf, u
         break;
     case 1:
         set(out, cpu->amd ? SIGNATURE_AMD : SIGNATURE_INTEL,
-            cpu->index << 24 | vcpus(cpu) << 16 | 8u << 8, F1C_NATIVE | F1C_X2APIC | F1C_HYPERVISOR,
+            cpu->index << 24 | vcpus(cpu) << 16 | 8u << 8,
+            F1C_NATIVE | F1C_X2APIC | F1C_TSC_DEADLINE | F1C_HYPERVISOR,
             F1D_MODEL | (vcpus(cpu) > 1 ? F1D_HTT : 0));
         break;
     case 2: /* "see leaf 4" */

@@ -4,7 +4,7 @@
  * clock as KVM's is. Source: Intel SDM vol. 3, chapter 11 (APIC).
  *
  * Limits: fixed and lowest-priority interrupts and self IPIs; NMI, SMI, INIT and SIPI messages are
- * dropped until there is more than one vCPU. No TSC-deadline timer.
+ * dropped until there is more than one vCPU.
  *
  * Threads: the vCPU's own, except irr, tmr and svr, which posting threads touch.
  */
@@ -31,6 +31,7 @@ struct soft_lapic {
     uint32_t divide;        /* divide configuration register */
     uint32_t initial_count; /* ticks */
     uint64_t deadline;      /* host TSC of the next expiry; UINT64_MAX when stopped */
+    uint64_t tsc_deadline;  /* IA32_TSC_DEADLINE: guest TSC, 0 when disarmed */
 };
 
 /* Reset state: software-disabled, everything masked, timer stopped. */
@@ -46,6 +47,11 @@ bool soft_lapic_match(const struct soft_cpu *cpu, uint32_t dest, bool logical);
 void soft_lapic_unaccept(struct soft_cpu *cpu, unsigned vector);
 /* An interrupt may have become deliverable (IF was set, TPR lowered): set PEND_IRQ if so. */
 void soft_lapic_recheck(struct soft_cpu *cpu);
+
+/* IA32_TSC_DEADLINE (SDM vol. 3, 11.5.4.1): writes are ignored in the other timer modes. In a run
+ * slice. */
+uint64_t soft_lapic_tsc_deadline(const struct soft_cpu *cpu);
+void soft_lapic_set_tsc_deadline(struct soft_cpu *cpu, uint64_t guest_tsc);
 
 /* MSR 0x800 + reg. 0, or -1 for #GP. In a run slice. */
 int soft_lapic_read(struct soft_cpu *cpu, unsigned reg, uint64_t *value);

@@ -9,6 +9,8 @@
 #define SVR_ENABLED 0x100u
 #define LVT_MASKED 0x10000u
 #define LVT_PERIODIC 0x20000u
+#define LVT_TSC_DEADLINE 0x40000u
+#define LVT_TIMER_MODE (LVT_PERIODIC | LVT_TSC_DEADLINE)
 
 #define ESR_SEND_ILLEGAL 0x20u
 #define ESR_RECEIVE_ILLEGAL 0x40u
@@ -22,7 +24,8 @@ void lapic_eoi(struct soft_cpu *cpu);
 void lapic_send(struct soft_cpu *cpu, uint64_t icr);
 
 void lapic_timer_start(struct soft_cpu *cpu, uint32_t ticks); /* initial count written; 0 stops */
-uint32_t lapic_timer_count(struct soft_cpu *cpu);             /* current count */
+void lapic_timer_stop(struct soft_cpu *cpu);
+uint32_t lapic_timer_count(struct soft_cpu *cpu); /* current count */
 void lapic_timer_divide(struct soft_cpu *cpu, uint32_t divide);
 
 #endif

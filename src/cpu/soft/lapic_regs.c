@@ -33,7 +33,7 @@ static uint32_t lvt_writable(unsigned i)
 {
     switch (i) {
     case LVT_TIMER:
-        return 0x300ff;
+        return 0x700ff;
     case LVT_ERROR:
         return 0x100ff;
     case LVT_LINT0:
@@ -127,8 +127,10 @@ static int write_lvt(struct soft_cpu *cpu, unsigned i, uint32_t value)
     value &= lvt_writable(i);
     if (!(atomic_load(&l->svr) & SVR_ENABLED))
         value |= LVT_MASKED;
-    if (i == LVT_TIMER && ((value ^ l->lvt[i]) & LVT_PERIODIC))
-        lapic_timer_start(cpu, 0); /* a change of mode stops the timer */
+    if (i == LVT_TIMER && (value & LVT_TIMER_MODE) == LVT_TIMER_MODE)
+        return -1; /* reserved mode */
+    if (i == LVT_TIMER && ((value ^ l->lvt[i]) & LVT_TIMER_MODE))
+        lapic_timer_stop(cpu); /* a change of mode stops the timer */
     l->lvt[i] = value;
     return 0;
 }

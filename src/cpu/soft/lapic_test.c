@@ -159,7 +159,7 @@ static void test_register_access(void **state)
         uint64_t value;
     } bad[] = {
         {X_TPR, 0x100},    {X_EOI, 1},        {X_SVR, 0x11ff},       {X_ESR, 1},
-        {X_LVTT, 0x400ec}, {X_LVTT, 0x1ffff}, {X_TDCR, 4},           {X_SELF, 0x100},
+        {X_LVTT, 0x600ec}, {X_LVTT, 0x1ffff}, {X_TDCR, 4},           {X_SELF, 0x100},
         {X_ICR, 1 << 20},  {X_ICR, 1 << 13},  {X_TMICT, 1ull << 32},
     };
     uint64_t value;
@@ -260,6 +260,43 @@ static void test_timer_one_shot(void **state)
     wr(cpu, X_EOI, 0);
     soft_lapic_poll(cpu);
     assert_int_equal(soft_lapic_accept(cpu), -1);
+}
+
+#define TSC_DEADLINE 0x6e0
+
+static void test_timer_tsc_deadline(void **state)
+{
+    struct soft_cpu *cpu = *state;
+    uint64_t value = 1, at;
+
+    start_clock(cpu);
+    wr(cpu, TSC_DEADLINE, soft_rdtsc(cpu) + 1000); /* not in that mode yet: ignored */
+    assert_true(soft_lapic_deadline_ns(cpu) == UINT64_MAX);
+    wr(cpu, X_LVTT, 0x400ec);
+    wr(cpu, X_TMICT, 100); /* ignored in this mode */
+    assert_true(soft_lapic_deadline_ns(cpu) == UINT64_MAX);
+    at = soft_rdtsc(cpu) + cpu->clock.khz * 5; /* 5 ms */
+    wr(cpu, TSC_DEADLINE, at);
+    assert_int_equal(soft_rdmsr(cpu, TSC_DEADLINE, &value), 0);
+    assert_int_equal(value, at);
+    assert_int_equal(rd(cpu, X_TMCCT), 0);
+    assert_in_range(soft_lapic_deadline_ns(cpu), 0, 5000001);
+    while (!soft_lapic_ready(cpu))
+        soft_lapic_poll(cpu);
+    assert_true(soft_rdtsc(cpu) >= at);
+    assert_int_equal(soft_lapic_accept(cpu), 0xec);
+    assert_int_equal(soft_rdmsr(cpu, TSC_DEADLINE, &value), 0);
+    assert_int_equal(value, 0);
+    wr(cpu, X_EOI, 0);
+    wr(cpu, TSC_DEADLINE, UINT64_MAX); /* for ever, without overflow */
+    assert_true(soft_lapic_deadline_ns(cpu) > 1ull << 60);
+    wr(cpu, TSC_DEADLINE, 1); /* long past: at once */
+    soft_lapic_poll(cpu);
+    assert_int_equal(soft_lapic_accept(cpu), 0xec);
+    wr(cpu, X_EOI, 0);
+    wr(cpu, TSC_DEADLINE, soft_rdtsc(cpu) + cpu->clock.khz * 1000);
+    wr(cpu, X_LVTT, 0xec); /* a change of mode disarms */
+    assert_true(soft_lapic_deadline_ns(cpu) == UINT64_MAX);
 }
 
 static void test_timer_masked_and_stopped(void **state)
@@ -465,6 +502,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_register_access, setup, teardown),
         cmocka_unit_test_setup_teardown(test_messages, setup, teardown),
         cmocka_unit_test_setup_teardown(test_timer_one_shot, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_timer_tsc_deadline, setup, teardown),
         cmocka_unit_test_setup_teardown(test_timer_masked_and_stopped, setup, teardown),
         cmocka_unit_test_setup_teardown(test_timer_periodic, setup, teardown),
         cmocka_unit_test_setup_teardown(test_timer_divide_while_running, setup, teardown),

@@ -7,6 +7,7 @@
 #include "cpu/soft/sys.h"
 
 #define MSR_TSC 0x10u
+#define MSR_TSC_DEADLINE 0x6e0u
 #define MSR_KVM_WALL_CLOCK 0x11u
 #define MSR_KVM_SYSTEM_TIME 0x12u
 #define MSR_APIC_BASE 0x1bu
@@ -155,6 +156,9 @@ int soft_rdmsr(struct soft_cpu *cpu, uint32_t index, uint64_t *value)
     if (index >= MSR_X2APIC && index <= MSR_X2APIC_LAST)
         return soft_lapic_read(cpu, index - MSR_X2APIC, value);
     switch (index) {
+    case MSR_TSC_DEADLINE:
+        *value = soft_lapic_tsc_deadline(cpu);
+        return 0;
     case MSR_TSC:
         *value = soft_rdtsc(cpu);
         return 0;
@@ -195,6 +199,7 @@ static void move_tsc(struct soft_cpu *cpu, uint64_t delta)
 {
     cpu->tsc_offset += delta;
     cpu->tsc_adjust += delta;
+    soft_lapic_set_tsc_deadline(cpu, soft_lapic_tsc_deadline(cpu));
     pvclock_system_time(cpu); /* the page relates system time to the TSC that just moved */
 }
 
@@ -267,6 +272,9 @@ int soft_wrmsr(struct soft_cpu *cpu, uint32_t index, uint64_t value)
     if (index >= MSR_X2APIC && index <= MSR_X2APIC_LAST)
         return soft_lapic_write(cpu, index - MSR_X2APIC, value);
     switch (index) {
+    case MSR_TSC_DEADLINE:
+        soft_lapic_set_tsc_deadline(cpu, value);
+        return 0;
     case MSR_TSC:
         move_tsc(cpu, value - soft_rdtsc(cpu));
         return 0;
