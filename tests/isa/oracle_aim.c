@@ -283,5 +283,4 @@ void gen_aim(struct gen *g, struct insn *i, uint8_t *b, uint64_t rip)
         patch_random(g, ea, size);
     }
     tune(g, i, ea);
-    g->c->ea = ea;
 }

@@ -50,7 +50,6 @@ struct oc_case {
     uint8_t pool[OC_POOL];
 
     /* for the comparison only */
-    uint64_t ea; /* of a single instruction's memory operand */
     uint8_t n_insns;
     uint8_t insn_len[OC_MAX_INSNS];
     uint16_t undefined; /* IF_* after the last instruction */

@@ -97,6 +97,41 @@ static bool same_fx(const struct oc_case *c, const struct insn *i, const struct 
     return true;
 }
 
+static bool canonical(uint64_t va)
+{
+    return (uint64_t)((int64_t)(va << 16) >> 16) == va;
+}
+
+/* The address of the memory operand before the segment base is added. */
+static uint64_t offset_of(const struct insn *i, const uint64_t *gpr, uint64_t next_rip)
+{
+    uint64_t ea = (uint64_t)(int64_t)i->disp;
+    if (i->desc->id >= I_MOVS && i->desc->id <= I_OUTS) {
+        ea = gpr[R_SI];
+    } else if (i->desc->id == I_XLAT) {
+        ea = gpr[R_BX] + (gpr[R_AX] & 0xff);
+    } else if (i->desc->id == I_MASKMOV) {
+        ea = gpr[R_DI];
+    } else if (!i->is_mem) {
+        ea = i->disp64;
+    } else {
+        ea += i->base < 16 ? gpr[i->base] : i->base == INSN_REG_RIP ? next_rip : 0;
+        ea += i->index < 16 ? gpr[i->index] << i->scale : 0;
+        if (i->desc->id >= I_BT && i->desc->id <= I_BTC && i->desc->op[1] == O_G) {
+            int64_t bit = (int64_t)(gpr[i->reg] << (64 - 8 * i->opsize)) >> (64 - 8 * i->opsize);
+            ea += (uint64_t)(bit >> 3 & -(int64_t)i->opsize);
+        }
+    }
+    return i->addr32 ? (uint32_t)ea : ea;
+}
+
+/* Where the memory operand of a case's only instruction is. */
+static uint64_t linear_of(const struct oc_case *c, const struct insn *i)
+{
+    uint64_t base = i->seg == SEG_FS ? OC_FS_BASE : i->seg == SEG_GS ? OC_GS_BASE : 0;
+    return offset_of(i, c->gpr, c->rip + i->len) + base;
+}
+
 static bool faulted_on_memory(const struct oc_result *r)
 {
     return r->trap == V_PF || r->trap == V_GP || r->trap == V_SS;
@@ -109,7 +144,7 @@ static bool either_fault(const struct oc_case *c, const struct insn *i,
 {
     bool image = (is(i, I_FXSAVE) || is(i, I_FXRSTOR) || is(i, I_FLDENV) || is(i, I_FNSTENV) ||
                   is(i, I_FRSTOR) || is(i, I_FNSAVE)) &&
-                 (c->ea & 0xfff) + 512 > OC_PAGE;
+                 (linear_of(c, i) & 0xfff) + 512 > OC_PAGE;
     bool bcd = is(i, I_X87) && i->is_mem && i->mem_size == 10; /* two accesses */
     return (is(i, I_CMPS) || is(i, I_CALL_RM) || image || bcd) && faulted_on_memory(soft) &&
            faulted_on_memory(host);
@@ -124,11 +159,6 @@ static bool amd_faults(const struct insn *i, const struct oc_result *soft,
            (is(i, I_UD) && host->trap == V_UD && soft->trap == V_PF && (soft->err & 16));
 }
 
-static bool canonical(uint64_t va)
-{
-    return (uint64_t)((int64_t)(va << 16) >> 16) == va;
-}
-
 /* AMD wants the address canonical before the segment base is added, too; Intel and the engine look
  * at the sum only. */
 static bool segment_wraps(const struct insn *i, const struct oc_result *host)
@@ -136,24 +166,7 @@ static bool segment_wraps(const struct insn *i, const struct oc_result *host)
     if (i->seg == INSN_NO_SEG || !i->desc || !faulted_on_memory(host) || host->trap == V_PF) {
         return false;
     }
-    uint64_t ea = (uint64_t)(int64_t)i->disp;
-    if (i->desc->id >= I_MOVS && i->desc->id <= I_OUTS) {
-        ea = host->gpr[R_SI];
-    } else if (i->desc->id == I_XLAT) {
-        ea = host->gpr[R_BX] + (host->gpr[R_AX] & 0xff);
-    } else if (i->desc->id == I_MASKMOV) {
-        ea = host->gpr[R_DI];
-    } else if (!i->is_mem) {
-        ea = i->disp64;
-    } else {
-        ea += i->base < 16 ? host->gpr[i->base] : 0;
-        ea += i->index < 16 ? host->gpr[i->index] << i->scale : 0;
-        if (i->desc->id >= I_BT && i->desc->id <= I_BTC && i->desc->op[1] == O_G) {
-            int64_t bit =
-                (int64_t)(host->gpr[i->reg] << (64 - 8 * i->opsize)) >> (64 - 8 * i->opsize);
-            ea += (uint64_t)(bit >> 3 & -(int64_t)i->opsize);
-        }
-    }
+    uint64_t ea = offset_of(i, host->gpr, host->rip + i->len);
     return !canonical(ea) || !canonical(ea + i->mem_size);
 }
 
@@ -198,7 +211,7 @@ static uint64_t word_of(const struct oc_result *r, uint32_t off, uint64_t backgr
 static bool same_words(const struct oc_case *c, const struct insn *i, const uint8_t *pristine,
                        const struct oc_result *from, const struct oc_result *other)
 {
-    int64_t flat = oc_flat(c->ea);
+    int64_t flat = oc_flat(linear_of(c, i));
     for (unsigned k = 0; k < from->n_diffs; k++) {
         uint64_t background, x;
         memcpy(&background, pristine + from->diff[k].off, 8);
@@ -219,7 +232,7 @@ static bool same_memory(const struct oc_case *c, const struct insn *i, const uin
     if (soft->mem_hash == host->mem_hash) {
         return true;
     }
-    return c->n_insns == 1 && soft->n_diffs <= OC_DIFFS && host->n_diffs <= OC_DIFFS &&
+    return i->desc && c->n_insns == 1 && soft->n_diffs <= OC_DIFFS && host->n_diffs <= OC_DIFFS &&
            same_words(c, i, pristine, soft, host) && same_words(c, i, pristine, host, soft);
 }
 
