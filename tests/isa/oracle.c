@@ -59,6 +59,7 @@ static void on_alarm(int sig)
     }
 }
 
+#ifndef __SANITIZE_ADDRESS__ /* which has a report of its own */
 /* The engine itself failed: name the case, then die of it. */
 static void on_crash(int sig)
 {
@@ -72,12 +73,13 @@ static void on_crash(int sig)
     }
     signal(sig, SIG_DFL);
 }
+#endif
 
 static void catch_signals(void)
 {
     signal(SIGPIPE, SIG_IGN);
     signal(SIGALRM, on_alarm);
-#ifndef __SANITIZE_ADDRESS__ /* which has a report of its own */
+#ifndef __SANITIZE_ADDRESS__
     static const int sigs[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
     for (unsigned i = 0; i < sizeof sigs / sizeof *sigs; i++) {
         signal(sigs[i], on_crash);
