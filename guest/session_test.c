@@ -260,20 +260,34 @@ static void test_big_arguments(void **state)
     free(argv);
 }
 
-static void *term_later(void *client)
+struct term_later {
+    struct client *client;
+    int fd; /* says "up" when the command is ready for the signal */
+};
+
+static void *term_later(void *opaque)
 {
-    usleep(150000);
-    client_signal(client, SIGTERM, false);
+    struct term_later *t = opaque;
+    char up[3];
+
+    for (size_t n = 0; n < sizeof up;) {
+        ssize_t got = read(t->fd, up + n, sizeof up - n);
+        if (got <= 0)
+            return NULL;
+        n += (size_t)got;
+    }
+    client_signal(t->client, SIGTERM, false);
     return NULL;
 }
 
 static void test_signal_from_another_thread(void **state)
 {
-    struct client_spec spec = spec_of(
-        ARGV("/bin/sh", "-c", "trap 'echo got; exit 9' TERM; while :; do sleep 0.01; done"));
+    struct client_spec spec = spec_of(ARGV(
+        "/bin/sh", "-c", "trap 'echo got; exit 9' TERM; echo up; while :; do sleep 0.01; done"));
     int fd = fixture_connect(*state), pipe_fds[2];
     struct client_result result;
     struct sm_error err;
+    struct term_later later;
     struct client *c;
     pthread_t thread;
     char line[8] = "";
@@ -281,7 +295,8 @@ static void test_signal_from_another_thread(void **state)
     assert_int_equal(pipe(pipe_fds), 0);
     spec.stdout_fd = pipe_fds[1];
     assert_int_equal(client_new(&c, fd, &spec, &err), 0);
-    pthread_create(&thread, NULL, term_later, c);
+    later = (struct term_later){c, pipe_fds[0]};
+    pthread_create(&thread, NULL, term_later, &later);
     assert_int_equal(client_run(c, 20000, &result, &err), 0);
     pthread_join(thread, NULL);
     assert_int_equal(result.code, 9);

@@ -27,7 +27,7 @@ class GuestKernel(oracle.LayerTest):
         p = subprocess.run(["qemu-system-x86_64", "-M", "q35", "-cpu", "max", "-accel", "tcg", "-nodefaults",
                             "-m", "512,slots=2,maxmem=4G", "-no-reboot", "-display", "none", "-serial", "stdio",
                             "-kernel", KERNEL + "/vmlinuz", "-initrd", initramfs,
-                            "-append", "console=ttyS0 panic=-1",
+                            "-append", "console=ttyS0 panic=-1 quiet loglevel=1",
                             "-object", f"memory-backend-file,id=m,mem-path={image},size={size},share=on",
                             "-device", "virtio-pmem-pci,memdev=m"],
                            stdin=subprocess.DEVNULL, capture_output=True, timeout=300)

@@ -49,25 +49,25 @@ static enum insn_error out_of_bytes(struct dec *d)
     return d->limit == INSN_MAX_LEN ? INSN_TOO_LONG : INSN_TRUNCATED;
 }
 
+/* Unaligned words. Not memcpy(): sanitized builds call the runtime's, which uses vector registers.
+ */
+typedef uint16_t any_u16 __attribute__((aligned(1), may_alias));
+typedef uint32_t any_u32 __attribute__((aligned(1), may_alias));
+typedef uint64_t any_u64 __attribute__((aligned(1), may_alias));
+
 /* A little-endian integer of n = 1, 2, 4 or 8 bytes, sign-extended; the caller checked the limit.
  */
 static inline int64_t get_int(const uint8_t *p, unsigned n)
 {
-    uint16_t v16;
-    uint32_t v32;
-    uint64_t v64;
     switch (n) {
     case 1:
         return (int8_t)p[0];
     case 2:
-        __builtin_memcpy(&v16, p, 2);
-        return (int16_t)v16;
+        return (int16_t) * (const any_u16 *)p;
     case 4:
-        __builtin_memcpy(&v32, p, 4);
-        return (int32_t)v32;
+        return (int32_t) * (const any_u32 *)p;
     default:
-        __builtin_memcpy(&v64, p, 8);
-        return (int64_t)v64;
+        return (int64_t) * (const any_u64 *)p;
     }
 }
 
@@ -318,7 +318,8 @@ static inline void copy_bytes(struct insn *out, const uint8_t *p, unsigned n, si
 {
     uint64_t w[2] = {0, 0};
     if (likely(have >= 16)) {
-        __builtin_memcpy(w, p, 16);
+        w[0] = ((const any_u64 *)p)[0];
+        w[1] = ((const any_u64 *)p)[1];
     } else {
         for (unsigned i = 0; i < n; i++) {
             w[i / 8] |= (uint64_t)p[i] << (i % 8 * 8);
@@ -330,8 +331,8 @@ static inline void copy_bytes(struct insn *out, const uint8_t *p, unsigned n, si
     } else {
         w[1] &= (UINT64_C(1) << (n - 8) * 8) - 1; /* n <= 15 */
     }
-    __builtin_memcpy(out->bytes, &w[0], 8);
-    __builtin_memcpy(out->bytes + 7, (uint8_t *)w + 7, 8);
+    *(any_u64 *)out->bytes = w[0];
+    *(any_u64 *)(out->bytes + 7) = *(any_u64 *)((uint8_t *)w + 7);
 }
 
 static enum insn_error decode(struct dec *d, struct insn *out)
