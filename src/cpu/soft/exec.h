@@ -35,7 +35,12 @@ _Static_assert(sizeof(struct op) == 32, "two operations per cache line");
 #if defined(__SANITIZE_ADDRESS__) || defined(SOFT_NO_TAILCALL)
 #define DISPATCH(next) return (next) /* sanitizers keep frames alive: no sibling calls */
 #else
-#define DISPATCH(next) return (next)->handler(cpu, (next))
+#define DISPATCH(next)                                                                             \
+    do {                                                                                           \
+        const struct op *next_ = (next); /* opaque: gcc then needs two instructions less */        \
+        __asm__("" : "+r"(next_));                                                                 \
+        return next_->handler(cpu, next_);                                                         \
+    } while (0)
 #define SOFT_TAILCALL 1
 #endif
 #define NEXT DISPATCH(o + 1)

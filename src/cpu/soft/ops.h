@@ -161,4 +161,23 @@ static inline const struct op *op_jump(struct soft_cpu *cpu, uint64_t rip)
     return NULL;
 }
 
+const struct op *link_same_page(struct soft_cpu *cpu, const struct op *o);
+/*
+ * o is the link of a taken side: go through it at once when it is the usual kind. The taken side of
+ * a conditional jump is a branch of the host's here, on purpose: chosen by arithmetic, the next
+ * operation's address would wait for the compare (bench: 1.3 to 2 times the time).
+ */
+__attribute__((always_inline)) static inline const struct op *take_link(struct soft_cpu *cpu,
+                                                                        const struct op *o)
+{
+    if (likely(o->handler == link_same_page)) {
+        struct block *b = (struct block *)o->disp;
+        if (likely(!must_stop(cpu))) {
+            cpu->block = b;
+            DISPATCH(b->ops);
+        }
+    }
+    DISPATCH(o);
+}
+
 #endif

@@ -26,7 +26,7 @@ static inline const struct op *enter_block(struct soft_cpu *cpu, const struct op
     DISPATCH(b->ops);
 }
 
-static const struct op *link_same_page(struct soft_cpu *cpu, const struct op *o)
+const struct op *link_same_page(struct soft_cpu *cpu, const struct op *o)
 {
     return enter_block(cpu, o);
 }
@@ -90,8 +90,9 @@ void lift_emit_sides(struct lift *l, uint64_t taken)
 #define JCC(cc, ...)                                                                               \
     OP(jcc##cc)                                                                                    \
     {                                                                                              \
-        o += COND_##cc(cpu->flags) ? 1 : 2;                                                        \
-        DISPATCH(o);                                                                               \
+        if (COND_##cc(cpu->flags))                                                                 \
+            return take_link(cpu, o + 1);                                                          \
+        DISPATCH(o + 2);                                                                           \
     }
 EACH_COND(JCC, 0)
 

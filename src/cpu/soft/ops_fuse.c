@@ -15,8 +15,9 @@
         uint16_t f;                                                                                \
         __asm__(ins sfx " %[b], %[a]" FLAGS_OUT : "=&a"(f) : [a] "q"(a), [b] "q"(b) : "cc");       \
         cpu->flags = f;                                                                            \
-        o += COND_##cc(f) ? 1 : 2;                                                                 \
-        DISPATCH(o);                                                                               \
+        if (COND_##cc(f))                                                                          \
+            return take_link(cpu, o + 1);                                                          \
+        DISPATCH(o + 2);                                                                           \
     }
 
 #define DST(T) REG(T, o->dst)
