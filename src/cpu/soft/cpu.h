@@ -211,7 +211,7 @@ struct soft_cpu {
     /* page-crossing and device accesses, and stores to code; aligned as CMPXCHG16B needs it */
     uint8_t bounce[512] __attribute__((aligned(64)));
     uint8_t fx[512] __attribute__((aligned(16)));      /* guest FP state when not in the host */
-    uint8_t host_fx[512] __attribute__((aligned(16))); /* the host's, while the guest's is in */
+    uint8_t host_fx[512] __attribute__((aligned(16))); /* struct host_fp of native.h */
 
     /* TLBs: [user][read, write]; filled slots are listed for cheap flushes: [0] of one address
      * space, [1] global. An entry is array << SOFT_TLB_BITS | slot. */
