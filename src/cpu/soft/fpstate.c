@@ -187,8 +187,11 @@ static uint64_t fx_address(struct soft_cpu *cpu, const struct op *o)
 {
     uint64_t va = fp_ea(cpu, o);
     if ((va & 15) != 0) {
+        /* unlike for SSE operands, a non-canonical stack address comes before the alignment */
+        bool stack = (o->base == R_SP || o->base == R_BP) && o->scale_seg >> 4 == LIFT_NO_SEG;
+        bool canonical = (uint64_t)((int64_t)(va << 16) >> 16) == va;
         cpu->insn_rip = op_rip(cpu, o);
-        soft_raise_code(cpu, V_GP, 0);
+        soft_raise_code(cpu, stack && !canonical ? V_SS : V_GP, 0);
     }
     return va;
 }
