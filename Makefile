@@ -30,7 +30,8 @@ bench: all
 	tools/run-bench $(OUT)
 
 fuzz:
-	$(MAKE) MODE=fuzz all
+	$(MAKE) MODE=fuzz out/fuzz/build.ninja
+	ninja -C out/fuzz fuzzers
 	tools/run-fuzz out/fuzz $(or $(SECONDS_EACH),30)
 
 format:
