@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# A thin front for meson and ninja. MODE=dev|asan|ubsan|rel|fuzz builds into out/MODE.
+# A thin front for meson and ninja. MODE=dev|asan|ubsan|rel builds into out/MODE, make fuzz into out/fuzz.
 MODE ?= dev
 OUT := out/$(MODE)
 
