@@ -37,7 +37,6 @@ void blocks_reset(struct soft_cpu *cpu)
     }
     c->used = 0;
     c->epoch++;
-    c->n_resets++;
     stub_reset(e->stubs);
     soft_code_flush(cpu);
 }

@@ -187,4 +187,13 @@ static inline bool op_ptr_bounced(const struct soft_cpu *cpu, const void *p)
     return p == (const void *)cpu->bounce;
 }
 
+/* After a store through a pointer of op_ptr(): bring a bounced one home. */
+static inline void op_ptr_finish(struct soft_cpu *cpu, const struct op *o, uint64_t va,
+                                 unsigned size, void *p)
+{
+    if (unlikely(op_ptr_bounced(cpu, p))) {
+        soft_ptr_done(cpu, o, va, size, p);
+    }
+}
+
 #endif

@@ -39,9 +39,7 @@
                          : "=&a"(f), [d] "+m"(*p)                                                  \
                          : [s] "q"(s)IN_##carry                                                    \
                          : "cc", "memory");                                                        \
-        if (unlikely(op_ptr_bounced(cpu, p))) {                                                    \
-            soft_ptr_done(cpu, o, va, sizeof(T), p);                                               \
-        }                                                                                          \
+        op_ptr_finish(cpu, o, va, sizeof(T), p);                                                   \
         cpu->flags = f;                                                                            \
         NEXT;                                                                                      \
     }
@@ -146,9 +144,7 @@ ALL_WIDTHS_C(ALU_NO_FLAGS, xor, ^)
                          : "=&a"(f), [d] "+m"(*p)                                                  \
                          : [none] "i"(0)IN_##carry                                                 \
                          : "cc", "memory");                                                        \
-        if (unlikely(op_ptr_bounced(cpu, p))) {                                                    \
-            soft_ptr_done(cpu, o, va, sizeof(T), p);                                               \
-        }                                                                                          \
+        op_ptr_finish(cpu, o, va, sizeof(T), p);                                                   \
         cpu->flags = f;                                                                            \
         NEXT;                                                                                      \
     }
@@ -174,9 +170,7 @@ ALL_WIDTHS_C(ALU1_NO_FLAGS, not, ~d)
         uint64_t va = op_ea(cpu, o);                                                               \
         T *p = op_ptr(cpu, o, va, sizeof(T), ACC_WRITE);                                           \
         __asm__ volatile(LOCK "not" sfx " %0" : "+m"(*p) : : "memory");                            \
-        if (unlikely(op_ptr_bounced(cpu, p))) {                                                    \
-            soft_ptr_done(cpu, o, va, sizeof(T), p);                                               \
-        }                                                                                          \
+        op_ptr_finish(cpu, o, va, sizeof(T), p);                                                   \
         NEXT;                                                                                      \
     }
 NOT_MEM(not_x8, uint8_t, "b", "")

@@ -8,14 +8,6 @@
 
 #define FLAGS_OUT "\n\tlahf\n\tseto %%al"
 
-static inline void done(struct soft_cpu *cpu, const struct op *o, uint64_t va, unsigned size,
-                        void *p)
-{
-    if (unlikely(op_ptr_bounced(cpu, p))) {
-        soft_ptr_done(cpu, o, va, size, p);
-    }
-}
-
 #define ATOMIC_WIDTH(bits, T, sfx)                                                                 \
     OP(xchg_x##bits)                                                                               \
     {                                                                                              \
@@ -23,7 +15,7 @@ static inline void done(struct soft_cpu *cpu, const struct op *o, uint64_t va, u
         guest_u##bits *p = op_ptr(cpu, o, va, sizeof(T), ACC_WRITE);                               \
         T v = REG(T, o->src);                                                                      \
         __asm__ volatile("xchg" sfx " %0, %1" : "+q"(v), "+m"(*p) : : "memory");                   \
-        done(cpu, o, va, sizeof(T), p);                                                            \
+        op_ptr_finish(cpu, o, va, sizeof(T), p);                                                   \
         SETREG##bits(o->src, v);                                                                   \
         NEXT;                                                                                      \
     }                                                                                              \
@@ -47,7 +39,7 @@ static inline void done(struct soft_cpu *cpu, const struct op *o, uint64_t va, u
                          : "=&a"(f), [d] "+m"(*p), [s] "+q"(s)                                     \
                          :                                                                         \
                          : "cc", "memory");                                                        \
-        done(cpu, o, va, sizeof(T), p);                                                            \
+        op_ptr_finish(cpu, o, va, sizeof(T), p);                                                   \
         cpu->flags = f;                                                                            \
         SETREG##bits(o->src, s);                                                                   \
         NEXT;                                                                                      \
@@ -78,7 +70,7 @@ static inline void done(struct soft_cpu *cpu, const struct op *o, uint64_t va, u
                          : "+a"(ax), [d] "+m"(*p), [seen] "=&r"(seen)                              \
                          : [s] "q"(s)                                                              \
                          : "cc", "memory");                                                        \
-        done(cpu, o, va, sizeof(T), p);                                                            \
+        op_ptr_finish(cpu, o, va, sizeof(T), p);                                                   \
         cpu->flags = (uint16_t)ax;                                                                 \
         if (!((uint16_t)ax & FLG_ZF)) {                                                            \
             SETREG##bits(0, seen);                                                                 \
@@ -103,7 +95,7 @@ OP(cmpxchg8b)
     uint64_t old = cpu->gpr[R_DX] << 32 | (uint32_t)cpu->gpr[R_AX], seen = old;
     uint64_t new = cpu->gpr[R_CX] << 32 | (uint32_t)cpu->gpr[R_BX];
     __asm__ volatile("lock cmpxchgq %2, %1" : "+a"(seen), "+m"(*p) : "r"(new) : "cc", "memory");
-    done(cpu, o, va, 8, p);
+    op_ptr_finish(cpu, o, va, 8, p);
     set_zf(cpu, seen == old);
     if (seen != old) {
         cpu->gpr[R_AX] = (uint32_t)seen;
@@ -126,7 +118,7 @@ OP(cmpxchg16b)
                      : "+a"(lo), "+d"(hi), [m] "+m"(*(unsigned __int128 *)p), "=@ccz"(equal)
                      : "b"(cpu->gpr[R_BX]), "c"(cpu->gpr[R_CX])
                      : "memory");
-    done(cpu, o, va, 16, p);
+    op_ptr_finish(cpu, o, va, 16, p);
     set_zf(cpu, equal);
     if (!equal) {
         cpu->gpr[R_AX] = lo;

@@ -44,8 +44,8 @@
                          : "+a"(f), [d] "+m"(*p)                                                   \
                          : [n] "r"(n)                                                              \
                          : "cc", "memory");                                                        \
-        if (back && unlikely(op_ptr_bounced(cpu, p))) {                                            \
-            soft_ptr_done(cpu, o, va, sizeof(T), p);                                               \
+        if (back) {                                                                                \
+            op_ptr_finish(cpu, o, va, sizeof(T), p);                                               \
         }                                                                                          \
         cpu->flags = f;                                                                            \
         NEXT;                                                                                      \
@@ -99,11 +99,11 @@ SCAN_ALL(bsf, "bsf")
 SCAN_ALL(bsr, "bsr")
 SCAN_ALL(popcnt, "popcnt")
 
-#define CRC(bits, T, sfx)                                                                          \
+#define CRC(bits, T, D, sfx, mod)                                                                  \
     static inline const struct op *crc_do##bits(struct soft_cpu *cpu, const struct op *o, T s)     \
     {                                                                                              \
-        uint64_t d = REG(uint32_t, o->dst);                                                        \
-        __asm__("crc32" sfx " %[s], %q[d]" : [d] "+r"(d) : [s] "q"(s));                            \
+        D d = REG(uint32_t, o->dst);                                                               \
+        __asm__("crc32" sfx " %[s], %" mod "[d]" : [d] "+r"(d) : [s] "q"(s));                      \
         REG(uint64_t, o->dst) = d;                                                                 \
         NEXT;                                                                                      \
     }                                                                                              \
@@ -115,26 +115,10 @@ SCAN_ALL(popcnt, "popcnt")
     {                                                                                              \
         return crc_do##bits(cpu, o, load##bits(cpu, o, op_ea(cpu, o)));                            \
     }
-#define CRC_NARROW(bits, T, sfx)                                                                   \
-    static inline const struct op *crc_do##bits(struct soft_cpu *cpu, const struct op *o, T s)     \
-    {                                                                                              \
-        uint32_t d = REG(uint32_t, o->dst);                                                        \
-        __asm__("crc32" sfx " %[s], %k[d]" : [d] "+r"(d) : [s] "q"(s));                            \
-        REG(uint64_t, o->dst) = d;                                                                 \
-        NEXT;                                                                                      \
-    }                                                                                              \
-    OP(crc_r##bits)                                                                                \
-    {                                                                                              \
-        return crc_do##bits(cpu, o, REG(T, o->src));                                               \
-    }                                                                                              \
-    OP(crc_x##bits)                                                                                \
-    {                                                                                              \
-        return crc_do##bits(cpu, o, load##bits(cpu, o, op_ea(cpu, o)));                            \
-    }
-CRC_NARROW(8, uint8_t, "b")
-CRC_NARROW(16, uint16_t, "w")
-CRC_NARROW(32, uint32_t, "l")
-CRC(64, uint64_t, "q")
+CRC(8, uint8_t, uint32_t, "b", "k")
+CRC(16, uint16_t, uint32_t, "w", "k")
+CRC(32, uint32_t, uint32_t, "l", "k")
+CRC(64, uint64_t, uint64_t, "q", "q")
 
 #define ROW3(name)                                                                                 \
     {                                                                                              \

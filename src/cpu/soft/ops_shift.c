@@ -31,13 +31,14 @@
     SHIFT_MEM(name, xi, bits, T, (uint8_t)o->imm)                                                  \
     SHIFT_MEM(name, xc, bits, T, REG(uint8_t, R_CX * 8))
 
-#define SHIFT_MEM(name, form, bits, T, COUNT)                                                      \
+/* What the shift takes after the operand: a count, or a source and a count. */
+#define SHIFT_MEM(name, form, bits, T, ...)                                                        \
     OP(name##_##form##bits)                                                                        \
     {                                                                                              \
         uint64_t va = op_ea(cpu, o);                                                               \
         guest_u##bits *p = op_ptr(cpu, o, va, sizeof(T), ACC_WRITE);                               \
         uint16_t before = cpu->flags;                                                              \
-        *p = name##_do##bits(cpu, *p, COUNT);                                                      \
+        *p = name##_do##bits(cpu, *p, __VA_ARGS__);                                                \
         if (unlikely(op_ptr_bounced(cpu, p))) {                                                    \
             uint16_t after = cpu->flags;                                                           \
             cpu->flags = before;                                                                   \
@@ -103,24 +104,9 @@ SHIFT_CONST(sar, "sar", >>, 64, uint64_t, int64_t, "q")
         SETREG##bits(o->dst, name##_do##bits(cpu, REG(T, o->dst), REG(T, o->src), n));             \
         NEXT;                                                                                      \
     }                                                                                              \
-    DSHIFT_MEM(name, xi, bits, T, (uint8_t)o->imm)                                                 \
-    DSHIFT_MEM(name, xc, bits, T, REG(uint8_t, R_CX * 8))
+    SHIFT_MEM(name, xi, bits, T, REG(T, o->src), (uint8_t)o->imm)                                  \
+    SHIFT_MEM(name, xc, bits, T, REG(T, o->src), REG(uint8_t, R_CX * 8))
 
-#define DSHIFT_MEM(name, form, bits, T, COUNT)                                                     \
-    OP(name##_##form##bits)                                                                        \
-    {                                                                                              \
-        uint64_t va = op_ea(cpu, o);                                                               \
-        guest_u##bits *p = op_ptr(cpu, o, va, sizeof(T), ACC_WRITE);                               \
-        uint16_t before = cpu->flags;                                                              \
-        *p = name##_do##bits(cpu, *p, REG(T, o->src), COUNT);                                      \
-        if (unlikely(op_ptr_bounced(cpu, p))) {                                                    \
-            uint16_t after = cpu->flags;                                                           \
-            cpu->flags = before;                                                                   \
-            soft_ptr_done(cpu, o, va, sizeof(T), p);                                               \
-            cpu->flags = after;                                                                    \
-        }                                                                                          \
-        NEXT;                                                                                      \
-    }
 #define DSHIFT_WIDTHS(name, ins)                                                                   \
     DSHIFT(name, ins, 16, uint16_t, "w")                                                           \
     DSHIFT(name, ins, 32, uint32_t, "l")                                                           \

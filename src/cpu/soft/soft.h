@@ -26,8 +26,6 @@ struct block_cache {
     uint64_t epoch; /* bumped when everything is thrown away */
     struct block *hash[1u << BLOCK_HASH_BITS];
     struct block **pages; /* owned: by RAM page index, blocks that touch it */
-    uint64_t n_lifted;    /* instructions, for statistics */
-    uint64_t n_resets;
 };
 
 struct engine {
