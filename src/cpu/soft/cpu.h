@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include "cpu/engine.h"
+#include "cpu/model.h"
 #include "cpu/soft/insn.h"
 
 enum { R_AX, R_CX, R_DX, R_BX, R_SP, R_BP, R_SI, R_DI, R_8, R_9, R_10, R_11 };
@@ -110,9 +111,6 @@ struct soft_tlb_entry {
 /* Tag of an empty slot: a page that lives in the neighbouring slot, so no address at all can hit
  * it. */
 #define SOFT_TLB_EMPTY(slot) ((uint64_t)((slot) ^ 1u) << 12)
-
-/* Physical addresses have this many bits; more in a page-table entry is a reserved-bit fault. */
-#define SOFT_PHYS_BITS 40
 
 #define SOFT_FILL_MAX 8192 /* filled TLB slots remembered before a flush clears everything */
 #define SOFT_ITLB_SIZE 256

@@ -19,8 +19,8 @@
 #define PTE_PS 0x80ull
 #define PTE_G 0x100ull
 #define PTE_NX (1ull << 63)
-#define PTE_ADDR (((1ull << SOFT_PHYS_BITS) - 1) & ~0xfffull)
-#define PTE_RESERVED (((1ull << 52) - 1) & ~((1ull << SOFT_PHYS_BITS) - 1))
+#define PTE_ADDR (((1ull << MODEL_PHYS_BITS) - 1) & ~0xfffull)
+#define PTE_RESERVED (((1ull << 52) - 1) & ~((1ull << MODEL_PHYS_BITS) - 1))
 
 #define PFEC_P 1u
 #define PFEC_W 2u

@@ -210,8 +210,8 @@ static bool allowed(const struct soft_cpu *cpu, uint32_t index, uint64_t value)
         return memory_types(value, false);
     if (index >= MSR_MTRR_VAR0 && index <= MSR_MTRR_VAR_LAST) {
         if (index & 1)
-            return !(value >> SOFT_PHYS_BITS) && !(value & 0x7ff);
-        return !(value >> SOFT_PHYS_BITS) && !(value & 0xf00) && memory_type(value & 0xff);
+            return !(value >> MODEL_PHYS_BITS) && !(value & 0x7ff);
+        return !(value >> MODEL_PHYS_BITS) && !(value & 0xf00) && memory_type(value & 0xff);
     }
     switch (index) {
     case MSR_APIC_BASE: /* x2APIC mode cannot be left, nor the registers' address moved */

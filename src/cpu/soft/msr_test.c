@@ -389,7 +389,7 @@ static void test_host_has_model(void **state)
     const char *missing = NULL;
 
     (void)state;
-    if (soft_model_missing(&missing)) {
+    if (model_missing(&missing)) {
         assert_non_null(missing);
         print_message("SKIP: this host lacks %s\n", missing);
         skip();

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cpu/soft/cpuid.h"
+#include "cpu/model.h"
 #include "cpu/soft/fpstate.h"
 #include "cpu/soft/ioapic.h"
 #include "cpu/soft/lapic.h"
@@ -21,7 +21,7 @@
 static int soft_probe(struct sm_error *err)
 {
     const char *missing;
-    if (soft_model_missing(&missing)) {
+    if (model_missing(&missing)) {
         return err_set(err, SM_EENGINE, "this processor lacks %s, which CPU model v2 needs",
                        missing);
     }

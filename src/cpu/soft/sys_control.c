@@ -65,7 +65,7 @@ static void set_cr(struct soft_cpu *cpu, unsigned reg, uint64_t value)
         cpu->cr2 = value;
         break;
     case 3:
-        if (value >> SOFT_PHYS_BITS)
+        if (value >> MODEL_PHYS_BITS)
             sys_gp(cpu);
         cpu->cr3 = value;
         soft_tlb_flush(cpu, true);

@@ -194,7 +194,7 @@ static void test_cr3_cr4_cr8(void **state)
     assert_int_equal(cpu->cr3, 0x12345018);
     assert_int_equal(d->tlb_flushes, any + 1);
     assert_int_equal(d->tlb_flushes_global, all);
-    cpu->gpr[R_DX] = 1ull << SOFT_PHYS_BITS;
+    cpu->gpr[R_DX] = 1ull << MODEL_PHYS_BITS;
     assert_fault(cpu, "\x0f\x22\xda", V_GP, 0);
 
     cpu->gpr[R_CX] = cpu->cr4 ^ CR4_PGE;
