@@ -2,42 +2,51 @@
 /*
  * The block cache: lifted instructions, keyed by where they lie in guest-physical memory, the
  * address they run at and the mode they were lifted for. Physical keys let one copy serve every
- * address space, and let a store through any alias find the code it changes.
+ * address space, and let a store through any alias find the code it changes. Every vCPU has its
+ * own; soft.h says why, and what they tell each other.
  *
  * Memory is bump-allocated and only ever freed as a whole: when the arena is full everything goes.
  * A dropped block stays readable until then, because the vCPU may still be inside it.
  */
 #include "cpu/soft/exec.h"
 #include "cpu/soft/soft.h"
+#include "cpu/soft/spin.h"
 #include "cpu/soft/stub.h"
 
-void *blocks_alloc(struct engine *e, size_t bytes)
+/* The vCPU's bit in code_by and written_by. */
+static uint8_t my_bit(const struct soft_cpu *cpu)
 {
+    return (uint8_t)(1u << cpu->index);
+}
+
+void *blocks_alloc(struct soft_cpu *cpu, size_t bytes)
+{
+    struct block_cache *c = cpu->cache;
     bytes = (bytes + 15) & ~(size_t)15;
-    if (BLOCK_ARENA_BYTES - e->cache.used < bytes) {
+    if (BLOCK_ARENA_BYTES - c->used < bytes) {
         return NULL;
     }
-    void *p = e->cache.arena + e->cache.used;
-    e->cache.used += bytes;
+    void *p = c->arena + c->used;
+    c->used += bytes;
     return p;
 }
 
 void blocks_reset(struct soft_cpu *cpu)
 {
     struct engine *e = cpu->engine;
-    struct block_cache *c = &e->cache;
+    struct block_cache *c = cpu->cache;
     for (unsigned i = 0; i < 1u << BLOCK_HASH_BITS; i++) {
         c->hash[i] = NULL;
     }
     for (uint64_t i = 0; i < e->n_pages; i++) {
-        if (e->page_flags[i] & PF_CODE) {
-            atomic_fetch_and(&e->page_flags[i], (uint8_t)~PF_CODE);
+        if (atomic_load_explicit(&e->code_by[i], memory_order_relaxed) & my_bit(cpu)) {
+            atomic_fetch_and(&e->code_by[i], (uint8_t)~my_bit(cpu));
             c->pages[i] = NULL;
         }
     }
     c->used = 0;
     c->epoch++;
-    stub_reset(e->stubs);
+    stub_reset(c->stubs);
     soft_code_flush(cpu);
 }
 
@@ -58,18 +67,15 @@ static void link_page(struct soft_cpu *cpu, struct block *b, unsigned which)
     if (page == UINT64_MAX) {
         return;
     }
-    if (!(cpu->engine->page_flags[page] & PF_CODE)) {
-        soft_mark_code(cpu, page);
-    }
-    b->page_next[which] = cpu->engine->cache.pages[page];
-    cpu->engine->cache.pages[page] = b;
+    b->page_next[which] = cpu->cache->pages[page];
+    cpu->cache->pages[page] = b;
 }
 
 static void insert(struct soft_cpu *cpu, struct block *b)
 {
     unsigned h = hash_of(b->rip, b->phys, b->mode);
-    b->hash_next = cpu->engine->cache.hash[h];
-    cpu->engine->cache.hash[h] = b;
+    b->hash_next = cpu->cache->hash[h];
+    cpu->cache->hash[h] = b;
     link_page(cpu, b, 0);
     if (b->crosses) {
         link_page(cpu, b, 1);
@@ -78,7 +84,7 @@ static void insert(struct soft_cpu *cpu, struct block *b)
 
 static struct block *find(struct soft_cpu *cpu, uint64_t rip, gpa_t phys, uint32_t mode)
 {
-    struct block *b = cpu->engine->cache.hash[hash_of(rip, phys, mode)];
+    struct block *b = cpu->cache->hash[hash_of(rip, phys, mode)];
     while (b && !(b->phys == phys && b->rip == rip && b->mode == mode)) {
         b = b->hash_next;
     }
@@ -124,19 +130,19 @@ static void unlink_page(struct soft_cpu *cpu, struct block *b, unsigned which)
     if (page == UINT64_MAX) {
         return;
     }
-    struct block **p = &cpu->engine->cache.pages[page];
+    struct block **p = &cpu->cache->pages[page];
     while (*p != b) {
         p = &(*p)->page_next[page_of(*p, 0) == gpa ? 0 : 1];
     }
     *p = b->page_next[which];
-    if (!cpu->engine->cache.pages[page]) {
-        atomic_fetch_and(&cpu->engine->page_flags[page], (uint8_t)~PF_CODE);
+    if (!cpu->cache->pages[page]) {
+        atomic_fetch_and(&cpu->engine->code_by[page], (uint8_t)~my_bit(cpu));
     }
 }
 
 static void drop_block(struct soft_cpu *cpu, struct block *b)
 {
-    struct block **p = &cpu->engine->cache.hash[hash_of(b->rip, b->phys, b->mode)];
+    struct block **p = &cpu->cache->hash[hash_of(b->rip, b->phys, b->mode)];
     while (*p != b) {
         p = &(*p)->hash_next;
     }
@@ -166,8 +172,11 @@ void blocks_drop(struct soft_cpu *cpu, gpa_t gpa, unsigned len)
         return;
     }
     gpa_t base = gpa & ~0xfffull;
-    struct block *next, *b = cpu->engine->cache.pages[page];
+    struct block *next, *b = cpu->cache->pages[page];
     bool any = false;
+    if (!b) { /* claimed, but the lift ended in a fault */
+        atomic_fetch_and(&cpu->engine->code_by[page], (uint8_t)~my_bit(cpu));
+    }
     for (; b; b = next) {
         unsigned which = page_of(b, 0) == base ? 0 : 1;
         next = b->page_next[which];
@@ -184,56 +193,94 @@ void blocks_drop(struct soft_cpu *cpu, gpa_t gpa, unsigned len)
     }
 }
 
-static void dma_unlock(struct engine *e)
+/* Guests that store beside their code do so again and again: grow the last range if it is near. */
+static bool join_last(struct stale_queue *q, gpa_t gpa, uint64_t len)
 {
-    atomic_flag_clear_explicit(&e->dma_lock, memory_order_release);
+    if (q->n == 0 || q->ranges[q->n - 1].gpa >> 12 != gpa >> 12) {
+        return false;
+    }
+    gpa_t start = q->ranges[q->n - 1].gpa, end = start + q->ranges[q->n - 1].len;
+    if (end < gpa + len) {
+        end = gpa + len;
+    }
+    if (gpa < start) {
+        start = gpa;
+    }
+    q->ranges[q->n - 1].gpa = start;
+    q->ranges[q->n - 1].len = end - start;
+    return true;
 }
 
-static void dma_take(struct engine *e)
+static void post_stale(struct soft_cpu *cpu, gpa_t gpa, uint64_t len)
 {
-    while (atomic_flag_test_and_set_explicit(&e->dma_lock, memory_order_acquire)) {
-        __builtin_ia32_pause();
+    struct stale_queue *q = &cpu->cache->stale;
+    spin_lock(&q->lock);
+    if (!q->overflow && !join_last(q, gpa, len)) {
+        if (q->n < STALE_QUEUE) {
+            q->ranges[q->n].gpa = gpa;
+            q->ranges[q->n++].len = len;
+        } else {
+            q->overflow = true;
+        }
+    }
+    spin_unlock(&q->lock);
+    soft_notify(cpu, PEND_CODE);
+}
+
+static void post_all(struct engine *e, uint8_t who, gpa_t gpa, uint64_t len)
+{
+    for (unsigned i = 0; i < e->config.n_vcpus; i++) {
+        if (who >> i & 1) {
+            post_stale(e->cpus[i], gpa, len);
+        }
     }
 }
 
-void blocks_note_dma(struct engine *e, gpa_t gpa, uint64_t len)
+void blocks_note_write(struct engine *e, gpa_t gpa, uint64_t len)
 {
-    bool code = false;
-    for (gpa_t a = gpa & ~0xfffull; a < gpa + len && !code; a += 4096) {
+    uint8_t who = 0;
+    /* The bytes before the look at code_by; soft_claim_code() does it the other way round. */
+    atomic_thread_fence(memory_order_seq_cst);
+    for (gpa_t a = gpa & ~0xfffull; a < gpa + len; a += 4096) {
         uint64_t page = soft_ram_page(e, a);
-        code = page != UINT64_MAX && (e->page_flags[page] & PF_CODE);
+        if (page != UINT64_MAX) {
+            who |= e->code_by[page];
+        }
     }
-    if (!code) {
+    post_all(e, who, gpa, len);
+}
+
+void blocks_wrote(struct soft_cpu *cpu, gpa_t gpa, unsigned len)
+{
+    uint64_t page = soft_ram_page(cpu->engine, gpa);
+    if (page == UINT64_MAX) {
         return;
     }
-    dma_take(e);
-    if (e->n_dma < DMA_QUEUE) {
-        e->dma[e->n_dma].gpa = gpa;
-        e->dma[e->n_dma++].len = len;
-    } else {
-        e->dma_overflow = true;
+    atomic_thread_fence(memory_order_seq_cst);
+    uint8_t who = cpu->engine->code_by[page];
+    if (who & my_bit(cpu)) {
+        blocks_drop(cpu, gpa, len);
     }
-    dma_unlock(e);
-    soft_notify(e->cpus[0], PEND_CODE);
+    post_all(cpu->engine, who & (uint8_t)~my_bit(cpu), gpa, len);
 }
 
-void blocks_drain_dma(struct soft_cpu *cpu)
+void blocks_drain(struct soft_cpu *cpu)
 {
-    struct engine *e = cpu->engine;
+    struct stale_queue *q = &cpu->cache->stale;
     for (;;) {
         gpa_t gpa = 0;
         uint64_t len = 0;
-        dma_take(e);
-        bool all = e->dma_overflow;
+        spin_lock(&q->lock);
+        bool all = q->overflow;
         if (all) {
-            e->n_dma = 0;
-            e->dma_overflow = false;
-        } else if (e->n_dma) {
-            e->n_dma--;
-            gpa = e->dma[e->n_dma].gpa;
-            len = e->dma[e->n_dma].len;
+            q->n = 0;
+            q->overflow = false;
+        } else if (q->n) {
+            q->n--;
+            gpa = q->ranges[q->n].gpa;
+            len = q->ranges[q->n].len;
         }
-        dma_unlock(e);
+        spin_unlock(&q->lock);
         if (all) {
             blocks_reset(cpu);
             return;

@@ -144,6 +144,7 @@ struct soft_clock {
 
 struct op;
 struct block;
+struct block_cache; /* soft.h */
 struct soft_lapic;  /* lapic.h */
 struct soft_ioapic; /* ioapic.h */
 
@@ -198,9 +199,10 @@ struct soft_cpu {
     void *landing[5];    /* __builtin_setjmp buffer of the run loop */
     const char *failure; /* static text; set with PEND_SHUTDOWN when the engine cannot go on */
 
-    unsigned index;           /* vCPU number = APIC id */
-    struct engine *engine;    /* borrowed */
-    struct soft_lapic *lapic; /* owned */
+    unsigned index;            /* vCPU number = APIC id */
+    struct engine *engine;     /* borrowed */
+    struct block_cache *cache; /* owned */
+    struct soft_lapic *lapic;  /* owned */
     struct soft_clock clock;
     bool amd; /* vendor of the CPUID model = the host's; set by soft_sys_reset */
 

@@ -7,6 +7,7 @@
 #include "cpu/soft/ioapic.h"
 #include "cpu/soft/lapic.h"
 #include "cpu/soft/cpu.h"
+#include "cpu/soft/spin.h"
 
 #define OFF_SELECT 0x00
 #define OFF_WINDOW 0x10
@@ -24,17 +25,6 @@
 #define RT_MASKED 0x10000ull
 #define RT_READ_ONLY (0x1000ull | RT_REMOTE_IRR)
 #define RT_DEFINED 0xff0000000001ffffull
-
-static void lock(struct soft_ioapic *io)
-{
-    while (atomic_flag_test_and_set_explicit(&io->lock, memory_order_acquire))
-        __builtin_ia32_pause();
-}
-
-static void unlock(struct soft_ioapic *io)
-{
-    atomic_flag_clear_explicit(&io->lock, memory_order_release);
-}
 
 void soft_ioapic_init(struct soft_ioapic *io, struct engine *engine)
 {
@@ -98,7 +88,7 @@ void soft_ioapic_set(struct soft_ioapic *io, unsigned gsi, int level)
 
     if (gsi >= IOAPIC_PINS)
         return;
-    lock(io);
+    spin_lock(&io->lock);
     if (level == 0) {
         io->lines &= ~(1u << gsi);
     } else {
@@ -111,7 +101,7 @@ void soft_ioapic_set(struct soft_ioapic *io, unsigned gsi, int level)
         else if (rises && !(e & RT_MASKED))
             targets = send(io, e);
     }
-    unlock(io);
+    spin_unlock(&io->lock);
     wake(io, targets);
 }
 
@@ -135,9 +125,9 @@ void soft_ioapic_eoi(struct soft_ioapic *io, unsigned vector)
 {
     uint32_t targets;
 
-    lock(io);
+    spin_lock(&io->lock);
     targets = end_of_interrupt(io, vector);
-    unlock(io);
+    spin_unlock(&io->lock);
     wake(io, targets);
 }
 
@@ -181,12 +171,12 @@ static uint64_t ioapic_read(void *opaque, uint64_t offset, unsigned size)
     struct soft_ioapic *io = opaque;
     uint32_t value = 0;
 
-    lock(io);
+    spin_lock(&io->lock);
     if (offset == OFF_SELECT)
         value = io->select;
     else if (offset == OFF_WINDOW)
         value = read_register(io);
-    unlock(io);
+    spin_unlock(&io->lock);
     return size >= 4 ? value : value & ((1u << (size * 8)) - 1);
 }
 
@@ -195,14 +185,14 @@ static void ioapic_write(void *opaque, uint64_t offset, unsigned size, uint64_t 
     struct soft_ioapic *io = opaque;
     uint32_t targets = 0;
 
-    lock(io);
+    spin_lock(&io->lock);
     if (offset == OFF_SELECT)
         io->select = (uint32_t)value & 0xff;
     else if (offset == OFF_WINDOW)
         targets = write_register(io, (uint32_t)value);
     else if (offset == OFF_EOI)
         targets = end_of_interrupt(io, value & 0xff);
-    unlock(io);
+    spin_unlock(&io->lock);
     wake(io, targets);
 }
 

@@ -157,6 +157,7 @@ static bool fetch(struct builder *b, const uint8_t *page, unsigned offset, bool 
         }
         l->cpu->insn_rip = l->rip;
         *phys2 = soft_fetch_translate(l->cpu, (l->rip & ~0xfffull) + 4096, &global);
+        soft_claim_code(l->cpu, *phys2);
         const uint8_t *page2 = soft_phys_ptr(l->cpu, *phys2);
         for (unsigned i = room; i < INSN_MAX_LEN; i++) {
             bytes[i] = page2 ? page2[i - room] : 0xff;
@@ -189,8 +190,7 @@ static struct block *store_block(struct builder *b, uint64_t rip, gpa_t phys, gp
 {
     struct soft_cpu *cpu = b->l.cpu;
     /* one operation more than needed: drop_block() may patch the one after the last */
-    struct block *block =
-        blocks_alloc(cpu->engine, sizeof *block + (b->l.n + 1) * sizeof(struct op));
+    struct block *block = blocks_alloc(cpu, sizeof *block + (b->l.n + 1) * sizeof(struct op));
     if (!block) {
         return NULL;
     }
@@ -212,13 +212,14 @@ static struct block *store_block(struct builder *b, uint64_t rip, gpa_t phys, gp
 
 struct block *lift_block(struct soft_cpu *cpu, uint64_t rip, gpa_t phys)
 {
-    struct builder *b = cpu->engine->builder;
+    struct builder *b = cpu->cache->builder;
     unsigned offset = phys & 0xfff, start = offset, max = BLOCK_MAX_INSNS;
     gpa_t phys2 = 0;
     const uint8_t *page = soft_phys_ptr(cpu, phys & ~0xfffull);
     if (!page) {
         soft_fail(cpu, "the guest jumped to an address that is not memory");
     }
+    soft_claim_code(cpu, phys);
     if (cpu->mode & MODE_STEP) {
         max = 1;
     }

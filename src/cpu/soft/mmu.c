@@ -224,20 +224,9 @@ static void tlb_fill(struct soft_cpu *cpu, bool user, enum soft_access acc, uint
     }
 }
 
-void soft_mark_code(struct soft_cpu *cpu, uint64_t page)
+/* Take a page out of a vCPU's write TLB. Its own thread, or while it rests (world.h). */
+static void drop_write_entries(struct soft_cpu *cpu, uint64_t host)
 {
-    struct engine *e = cpu->engine;
-    uint8_t old = atomic_fetch_or(&e->page_flags[page], PF_CODE);
-    if (!(old & PF_WRITTEN)) {
-        return;
-    }
-    gpa_t gpa = page << 12;
-    uint64_t low =
-        e->config.mem->ram_bytes < MEM_LOW_LIMIT ? e->config.mem->ram_bytes : MEM_LOW_LIMIT;
-    if (gpa >= low) {
-        gpa = MEM_HIGH_BASE + (gpa - low);
-    }
-    uint64_t host = (uint64_t)(uintptr_t)soft_phys_ptr(cpu, gpa);
     for (unsigned user = 0; user < 2; user++) {
         for (unsigned s = 0; s < SOFT_TLB_SIZE; s++) {
             if (cpu->tlb[user][1][s].host == host) {
@@ -245,7 +234,22 @@ void soft_mark_code(struct soft_cpu *cpu, uint64_t page)
             }
         }
     }
-    atomic_fetch_and(&e->page_flags[page], (uint8_t)~PF_WRITTEN);
+}
+
+void soft_claim_code(struct soft_cpu *cpu, gpa_t gpa)
+{
+    struct engine *e = cpu->engine;
+    uint64_t page = soft_ram_page(e, gpa);
+    uint8_t mine = (uint8_t)(1u << cpu->index);
+    if (page == UINT64_MAX || (e->code_by[page] & mine)) {
+        return;
+    }
+    atomic_fetch_or(&e->code_by[page], mine);
+    if (!e->written_by[page]) {
+        return;
+    }
+    drop_write_entries(cpu, (uint64_t)(uintptr_t)soft_phys_ptr(cpu, gpa & ~0xfffull));
+    e->written_by[page] = 0;
 }
 
 const uint8_t *soft_phys_ptr(struct soft_cpu *cpu, gpa_t gpa)
@@ -271,6 +275,21 @@ static void need_canonical(struct soft_cpu *cpu, uint64_t va)
     }
 }
 
+/* Note that the page may be in the write TLB from now on. False: somebody has code from it. */
+static bool claim_write(struct soft_cpu *cpu, uint64_t page)
+{
+    struct engine *e = cpu->engine;
+    uint8_t mine = (uint8_t)(1u << cpu->index);
+    if (e->code_by[page]) {
+        return false;
+    }
+    if (e->written_by[page] & mine) {
+        return true;
+    }
+    atomic_fetch_or(&e->written_by[page], mine);
+    return e->code_by[page] == 0; /* again: see soft.h */
+}
+
 static void translate(struct soft_cpu *cpu, uint64_t va, enum soft_access acc, bool user,
                       struct place *at)
 {
@@ -293,13 +312,9 @@ static void translate(struct soft_cpu *cpu, uint64_t va, enum soft_access acc, b
         }
         uint64_t page = soft_ram_page(cpu->engine, w.phys);
         if (page != UINT64_MAX) {
-            uint8_t flags = cpu->engine->page_flags[page];
-            if (flags & PF_CODE) {
-                at->code = true;
+            at->code = !claim_write(cpu, page);
+            if (at->code) {
                 return;
-            }
-            if (!(flags & PF_WRITTEN)) {
-                atomic_fetch_or(&cpu->engine->page_flags[page], PF_WRITTEN);
             }
         }
     }
@@ -390,7 +405,7 @@ static void place_store(struct soft_cpu *cpu, const struct place *at, unsigned s
     if (at->host) {
         host_store(at->host, size, v);
         if (at->code) {
-            blocks_drop(cpu, at->gpa, size);
+            blocks_wrote(cpu, at->gpa, size);
         }
         return;
     }

@@ -11,7 +11,7 @@ static const struct op *link_unknown(struct soft_cpu *cpu, const struct op *o)
 {
     cpu->rip = o->imm;
     cpu->link_from = o;
-    cpu->link_epoch = cpu->engine->cache.epoch;
+    cpu->link_epoch = cpu->cache->epoch;
     return NULL;
 }
 
@@ -51,8 +51,8 @@ void branch_link(struct soft_cpu *cpu, struct block *target)
 {
     struct op *o = (struct op *)cpu->link_from;
     cpu->link_from = NULL;
-    if (!o || cpu->link_epoch != cpu->engine->cache.epoch || o->imm != target->rip ||
-        cpu->block->dead || cpu->block->mode != target->mode) {
+    if (!o || cpu->link_epoch != cpu->cache->epoch || o->imm != target->rip || cpu->block->dead ||
+        cpu->block->mode != target->mode) {
         return;
     }
     const struct soft_jump_entry *j = soft_jump_slot(cpu, target->rip);

@@ -96,7 +96,7 @@ void lift_emit_raise(struct lift *l, unsigned vector)
 static void lift_system(struct lift *l)
 {
     const struct insn *i = l->insn;
-    struct insn *copy = blocks_alloc(l->cpu->engine, sizeof *copy);
+    struct insn *copy = blocks_alloc(l->cpu, sizeof *copy);
     if (!copy) {
         l->full = true;
         return;

@@ -27,7 +27,7 @@ struct mem *soft_mem(struct soft_cpu *cpu)
 
 struct stub_area *soft_stubs(struct soft_cpu *cpu)
 {
-    return cpu->engine->stubs;
+    return cpu->cache->stubs;
 }
 
 struct soft_ioapic *soft_ioapic(struct engine *e)
@@ -168,7 +168,7 @@ static bool handle_pending(struct soft_cpu *cpu, uint32_t p, enum vcpu_exit *exi
     }
     if (p & PEND_CODE) {
         atomic_fetch_and(&cpu->pending, ~PEND_CODE);
-        blocks_drain_dma(cpu);
+        blocks_drain(cpu);
     }
     if ((p & PEND_IRQ) && !cpu->int_shadow) {
         atomic_fetch_and(&cpu->pending, ~PEND_IRQ);

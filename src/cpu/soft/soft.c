@@ -28,22 +28,42 @@ static int soft_probe(struct sm_error *err)
     return SM_OK;
 }
 
-static int make_cache(struct engine *e, struct sm_error *err)
+static int make_pages(struct engine *e, struct sm_error *err)
 {
-    e->cache.arena = malloc(BLOCK_ARENA_BYTES);
-    e->cache.pages = calloc(e->n_pages, sizeof *e->cache.pages);
-    e->page_flags = calloc(e->n_pages, 1);
-    if (!e->cache.arena || !e->cache.pages || !e->page_flags) {
-        return err_set(err, SM_ENOMEM, "out of memory for the code cache");
+    e->code_by = calloc(e->n_pages, 1);
+    e->written_by = calloc(e->n_pages, 1);
+    if (!e->code_by || !e->written_by) {
+        return err_set(err, SM_ENOMEM, "out of memory for the soft engine");
     }
     return SM_OK;
 }
 
-static void free_cache(struct engine *e)
+static int make_cache(struct engine *e, struct block_cache **out, struct sm_error *err)
 {
-    free(e->cache.arena);
-    free(e->cache.pages);
-    free((void *)e->page_flags);
+    struct block_cache *c = *out = calloc(1, sizeof *c);
+    if (!c) {
+        return err_set(err, SM_ENOMEM, "out of memory for the code cache");
+    }
+    atomic_flag_clear(&c->stale.lock);
+    c->arena = malloc(BLOCK_ARENA_BYTES);
+    c->pages = calloc(e->n_pages, sizeof *c->pages);
+    c->builder = malloc(lift_builder_size());
+    if (!c->arena || !c->pages || !c->builder) {
+        return err_set(err, SM_ENOMEM, "out of memory for the code cache");
+    }
+    return stub_area_new(&c->stubs, STUB_BYTES, err);
+}
+
+static void free_cache(struct block_cache *c)
+{
+    if (!c) {
+        return;
+    }
+    free(c->arena);
+    free(c->pages);
+    free(c->builder);
+    stub_area_free(c->stubs);
+    free(c);
 }
 
 static void soft_destroy(struct engine *e)
@@ -53,14 +73,14 @@ static void soft_destroy(struct engine *e)
     }
     for (unsigned i = 0; i < ENGINE_MAX_VCPUS; i++) {
         if (e->cpus[i]) {
+            free_cache(e->cpus[i]->cache);
             free(e->cpus[i]->lapic);
             free(e->cpus[i]);
         }
     }
-    free_cache(e);
-    stub_area_free(e->stubs);
+    free((void *)e->code_by);
+    free((void *)e->written_by);
     free(e->ioapic);
-    free(e->builder);
     free(e);
 }
 
@@ -79,6 +99,10 @@ static int make_cpu(struct engine *e, unsigned index, struct sm_error *err)
     if (!cpu->lapic) {
         return err_set(err, SM_ENOMEM, "out of memory for a local APIC");
     }
+    int rc = make_cache(e, &cpu->cache, err);
+    if (rc) {
+        return rc;
+    }
     soft_lapic_init(cpu->lapic);
     soft_tlb_flush(cpu, false);
     soft_fp_init(cpu);
@@ -88,7 +112,7 @@ static int make_cpu(struct engine *e, unsigned index, struct sm_error *err)
 
 static void on_dma(void *opaque, gpa_t gpa, uint64_t len)
 {
-    blocks_note_dma(opaque, gpa, len);
+    blocks_note_write(opaque, gpa, len);
 }
 
 static int soft_create(const struct engine_config *config, struct engine **out,
@@ -112,21 +136,18 @@ static int soft_create(const struct engine_config *config, struct engine **out,
     }
     e->config = *config;
     e->n_pages = config->mem->ram_bytes >> 12;
-    atomic_flag_clear(&e->dma_lock);
     e->tsc_khz = soft_calibrate_tsc_khz();
     if (!e->tsc_khz) {
         free(e);
         return err_set(err, SM_EENGINE, "this machine has no usable time stamp counter");
     }
     e->ioapic = calloc(1, sizeof *e->ioapic);
-    e->builder = malloc(lift_builder_size());
-    if (!e->ioapic || !e->builder) {
+    if (!e->ioapic) {
         rc = err_set(err, SM_ENOMEM, "out of memory for the soft engine");
     } else {
         soft_ioapic_init(e->ioapic, e);
     }
-    rc = rc ? rc : make_cache(e, err);
-    rc = rc ? rc : stub_area_new(&e->stubs, STUB_BYTES, err);
+    rc = rc ? rc : make_pages(e, err);
     for (unsigned i = 0; !rc && i < config->n_vcpus; i++) {
         rc = make_cpu(e, i, err);
     }

@@ -1,6 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The software engine of one VM, and the block cache that its vCPUs share. Private to soft/.
+ * The software engine of one VM, and the block cache of each of its vCPUs. Private to soft/.
+ *
+ * Why a cache per vCPU and not one for all: a link between blocks holds its vCPU's own generation
+ * and is patched while it runs; with one owner that needs no atomics, a dropped block can only be
+ * under its owner's feet, and the memory of a cache is reused when its owner says so. So no vCPU
+ * ever runs freed operations, without epochs or locks on any path. The price is that code is lifted
+ * once per vCPU that runs it. What vCPUs must tell each other is about pages only:
+ *
+ * - code_by[page] has a bit for each vCPU that has (or makes) blocks from that page, written_by
+ *   [page] one for each that may have it in a write TLB. Both never hold for long: a vCPU that is
+ *   about to read code sets its bit in code_by first, then stops every vCPU of written_by at a safe
+ *   point (world.h) and empties its write TLB of that page. A vCPU that fills its write TLB sets
+ *   written_by first, then looks at code_by again. One of the two always sees the other.
+ * - who stores to a page with a code_by bit (a vCPU's slow path, a device) stores first, then posts
+ *   the range to the stale queue of those vCPUs and sets PEND_CODE. A vCPU drops the blocks before
+ *   the next block it enters, so a later store that it can see (a flag, an IPI) never arrives
+ *   earlier than the new code (Intel SDM vol. 3, 9.1.3, asks for less).
+ *
+ * Anything that runs code made from guest memory (blocks here, a translator's output elsewhere)
+ * must be keyed by those pages, be claimed with soft_claim_code() before the bytes are read, be
+ * dropped by blocks_drop(), and look at cpu->pending before it enters code made from another page.
  */
 #ifndef SM_SOFT_SOFT_H
 #define SM_SOFT_SOFT_H
@@ -11,43 +31,44 @@ struct stub_area;
 struct soft_ioapic;
 struct builder; /* lift.c */
 
-/* Per guest RAM page. */
-#define PF_CODE 0x1u    /* blocks were lifted from it: never in a write TLB */
-#define PF_WRITTEN 0x2u /* it may be in a write TLB */
-
 #define BLOCK_HASH_BITS 14
 #define BLOCK_ARENA_BYTES (4u << 20)
 #define BLOCK_MAX_INSNS 48
-#define DMA_QUEUE 64
+#define STALE_QUEUE 64
 
+/* Guest memory that others wrote, for the owner to drop its code of. Any thread, under lock. */
+struct stale_queue {
+    atomic_flag lock;
+    bool overflow; /* too much: drop everything */
+    unsigned n;
+    struct {
+        gpa_t gpa;
+        uint64_t len;
+    } ranges[STALE_QUEUE];
+};
+
+/* Of one vCPU; its thread only, but for stale. */
 struct block_cache {
     uint8_t *arena; /* owned: blocks, ops and instruction copies, bump-allocated */
     size_t used;
     uint64_t epoch; /* bumped when everything is thrown away */
     struct block *hash[1u << BLOCK_HASH_BITS];
-    struct block **pages; /* owned: by RAM page index, blocks that touch it */
+    struct block **pages;    /* owned: by RAM page index, blocks that touch it */
+    struct stub_area *stubs; /* owned: generated code that operations call */
+    struct builder *builder; /* owned: scratch of lift_block() */
+    struct stale_queue stale;
 };
 
 struct engine {
     struct engine_config config;
     struct soft_cpu *cpus[ENGINE_MAX_VCPUS]; /* owned */
-    struct block_cache cache;
-    struct stub_area *stubs;     /* owned */
-    struct soft_ioapic *ioapic;  /* owned */
-    _Atomic uint8_t *page_flags; /* owned: PF_* by RAM page index */
+    struct soft_ioapic *ioapic;              /* owned */
+    _Atomic uint8_t *code_by;                /* owned: by RAM page index, see above */
+    _Atomic uint8_t *written_by;             /* owned */
     uint64_t n_pages;
     uint64_t tsc_khz;
-    struct builder *builder; /* owned: scratch of lift_block() */
-
-    /* pages written by devices, waiting for the vCPU to drop their code; under dma_lock */
-    atomic_flag dma_lock;
-    unsigned n_dma;
-    bool dma_overflow;
-    struct {
-        gpa_t gpa;
-        uint64_t len;
-    } dma[DMA_QUEUE];
 };
+_Static_assert(ENGINE_MAX_VCPUS <= 8, "a bit per vCPU in code_by and written_by");
 
 /* RAM page index of a guest-physical address, or UINT64_MAX when it is not RAM. */
 static inline uint64_t soft_ram_page(const struct engine *e, gpa_t gpa)
@@ -70,13 +91,15 @@ struct block *blocks_find(struct soft_cpu *cpu);
 /* Throw everything away: the arena is full, or too much changed. No block may be running. */
 void blocks_reset(struct soft_cpu *cpu);
 /* Room in the arena, or NULL when full. */
-void *blocks_alloc(struct engine *e, size_t bytes);
-/* Drop the blocks that overlap [gpa, gpa+len), which lies inside one page. */
+void *blocks_alloc(struct soft_cpu *cpu, size_t bytes);
+/* Drop the vCPU's blocks that overlap [gpa, gpa+len), which lies inside one page. */
 void blocks_drop(struct soft_cpu *cpu, gpa_t gpa, unsigned len);
-/* A device wrote guest RAM. Any thread. */
-void blocks_note_dma(struct engine *e, gpa_t gpa, uint64_t len);
-/* Work off the pages that devices wrote. */
-void blocks_drain_dma(struct soft_cpu *cpu);
+/* Guest RAM was written: tell every vCPU with code there. Any thread; never waits for a vCPU. */
+void blocks_note_write(struct engine *e, gpa_t gpa, uint64_t len);
+/* The vCPU itself stored len bytes, inside one page, to a page that had code of some vCPU. */
+void blocks_wrote(struct soft_cpu *cpu, gpa_t gpa, unsigned len);
+/* Drop what the stale queue names. */
+void blocks_drain(struct soft_cpu *cpu);
 
 /* ---- lift.c ---- */
 
@@ -97,8 +120,9 @@ const struct op *lift_stale_next(struct soft_cpu *cpu, const struct op *o);
 gpa_t soft_fetch_translate(struct soft_cpu *cpu, uint64_t va, bool *global);
 /* Host pointer to guest-physical memory that is readable, or NULL. len must not cross a page. */
 const uint8_t *soft_phys_ptr(struct soft_cpu *cpu, gpa_t gpa);
-/* A RAM page now holds code: take it out of the write TLBs. */
-void soft_mark_code(struct soft_cpu *cpu, uint64_t page);
+/* The page of gpa is about to be read as code: from now on every write to it is noticed. Stops
+ * other vCPUs for a moment when they have it in a write TLB. No effect outside RAM. */
+void soft_claim_code(struct soft_cpu *cpu, gpa_t gpa);
 /* Forget all cached translations of code (links, jump cache). */
 void soft_code_flush(struct soft_cpu *cpu);
 
