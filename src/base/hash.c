@@ -52,11 +52,21 @@ void hash_final(struct hash *h, char out[DIGEST_STR_SIZE])
     format_digest(md, out);
 }
 
+void hash_final_raw(struct hash *h, uint8_t out[HASH_RAW_SIZE])
+{
+    EVP_DigestFinal_ex(h->ctx, out, NULL);
+}
+
 void hash_bytes(const void *data, size_t len, char out[DIGEST_STR_SIZE])
 {
     unsigned char md[EVP_MAX_MD_SIZE];
     EVP_Digest(data, len, md, NULL, EVP_sha256(), NULL);
     format_digest(md, out);
+}
+
+void hash_bytes_raw(const void *data, size_t len, uint8_t out[HASH_RAW_SIZE])
+{
+    EVP_Digest(data, len, out, NULL, EVP_sha256(), NULL);
 }
 
 bool digest_valid(const char *s)

@@ -6,7 +6,9 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
+#define HASH_RAW_SIZE 32
 #define HASH_HEX_LEN 64
 #define DIGEST_STR_SIZE (sizeof "sha256:" + HASH_HEX_LEN) /* with the final NUL */
 
@@ -17,9 +19,12 @@ void hash_free(struct hash *h);
 void hash_update(struct hash *h, const void *data, size_t len);
 /* Writes "sha256:<hex>" and ends the hash. */
 void hash_final(struct hash *h, char out[DIGEST_STR_SIZE]);
+/* The same as bytes. */
+void hash_final_raw(struct hash *h, uint8_t out[HASH_RAW_SIZE]);
 
 /* Digest of one block of memory. */
 void hash_bytes(const void *data, size_t len, char out[DIGEST_STR_SIZE]);
+void hash_bytes_raw(const void *data, size_t len, uint8_t out[HASH_RAW_SIZE]);
 
 /* True only for a well-formed sha256 digest string, safe to use in a path after its "sha256:". */
 bool digest_valid(const char *s);

@@ -46,7 +46,47 @@ struct seg_state {
 /* Segment order as in instruction encodings (Intel SDM vol. 2, table 2-1), then the system ones. */
 enum seg_index { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_LDTR, SEG_TR, SEG_COUNT };
 
-/* Architectural state of one vCPU, the same for every engine. Little-endian, host order. */
+/* What a vCPU does when it is run next. */
+enum cpu_mp {
+    CPU_RUNNING,
+    CPU_HALTED,    /* in HLT: an interrupt wakes it */
+    CPU_WAIT_SIPI, /* not the boot processor, and not started yet: registers as after INIT */
+    CPU_MP_COUNT
+};
+
+/* Interrupt shadow, as KVM numbers it. */
+#define CPU_SHADOW_MOV_SS 1u
+#define CPU_SHADOW_STI 2u
+
+/* Events under way (as struct kvm_vcpu_events). An engine that never stops in the middle of a
+ * delivery leaves them zero. */
+struct cpu_events {
+    bool exception_injected, exception_pending, exception_has_code;
+    uint8_t exception_vector;
+    uint32_t exception_code;
+    bool interrupt_injected, interrupt_soft;
+    uint8_t interrupt_vector;
+    bool nmi_injected, nmi_pending, nmi_masked;
+    uint8_t shadow; /* CPU_SHADOW_* */
+};
+
+#define CPU_LAPIC_BYTES 1024
+#define CPU_XSAVE_BYTES 832  /* legacy area, header, AVX: the standard format of XCR0 = 7 */
+#define CPU_XSAVE_HEADER 512 /* XSTATE_BV is the 8 bytes here */
+#define CPU_FX_MXCSR 24
+
+/*
+ * Architectural state of one vCPU, all of it and the same for every engine. Host order.
+ *
+ * xsave: in the standard format (SDM vol. 1, 13.4); the first 512 bytes are an FXSAVE image. A
+ * component whose XSTATE_BV bit is 0 is in its initial state, whatever its bytes are.
+ *
+ * lapic: the register page as KVM_GET_LAPIC gives it without KVM_CAP_X2APIC_API: register n in the
+ * 4 bytes at n << 4, the APIC ID in bits 24-31 of 0x20, the ICR's upper half at 0x310. The timer's
+ * current count is what is left of it; in the TSC-deadline mode tsc_deadline counts instead.
+ *
+ * tsc_offset: the guest's TSC less the host's, both at the rate of machine_state.tsc_khz; wraps.
+ */
 struct cpu_state {
     uint64_t gpr[16]; /* RAX RCX RDX RBX RSP RBP RSI RDI R8 ... R15 */
     uint64_t rip, rflags;
@@ -57,8 +97,28 @@ struct cpu_state {
     uint64_t dr[4], dr6, dr7;
     uint64_t star, lstar, cstar, fmask, kernel_gs_base;
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
-    uint64_t tsc_aux, pat, apic_base;
-    uint8_t fxsave[512] __attribute__((aligned(16)));
+    uint64_t tsc_aux, pat, apic_base, misc_enable;
+    uint64_t mtrr_def_type, mtrr_var[16], mtrr_fixed[11]; /* pairs base, mask; in MSR order */
+    uint64_t tsc_offset, tsc_adjust, tsc_deadline;
+    uint64_t kvm_system_time, kvm_wall_clock; /* the MSRs: addresses of the guest's pages */
+    uint64_t xcr0;
+    enum cpu_mp mp;
+    struct cpu_events events;
+    uint8_t lapic[CPU_LAPIC_BYTES];
+    uint8_t xsave[CPU_XSAVE_BYTES] __attribute__((aligned(64)));
+};
+
+#define ENGINE_IOAPIC_PINS 24
+
+/* What the vCPUs share: the I/O APIC, and the clock. */
+struct machine_state {
+    uint32_t ioapic_select, ioapic_id;
+    uint32_t ioapic_lines; /* asserted pins, by bit */
+    uint64_t ioapic_redirect[ENGINE_IOAPIC_PINS];
+
+    /* At host TSC host_tsc, kvm-clock's system time was system_ns. tsc_khz: of host and guest. */
+    uint64_t host_tsc, tsc_khz;
+    uint64_t system_ns;
 };
 
 struct engine_ops {
@@ -81,8 +141,16 @@ struct engine_ops {
     /* Drive a pin of the I/O APIC (global system interrupt). Any thread. */
     void (*irq)(struct engine *e, unsigned gsi, int level);
 
-    /* Copy architectural state out and in. Only while the vCPU is not running. set refuses values
-     * that the architecture does not allow. */
+    /*
+     * Copy architectural state out and in. Only while no vCPU is running. Setting all of it makes
+     * this engine go on where the other left off: first set_machine, then set_state of each vCPU,
+     * which also gives the guest its kvm-clock page anew. machine_resume() (cpu/machine.h) first
+     * carries the clock over. A new engine's get_state is the state after power-up. Set refuses
+     * values that the architecture, or the CPU model, does not allow (SM_ECORRUPT); the engine is
+     * then good for nothing but destroy.
+     */
+    int (*get_machine)(struct engine *e, struct machine_state *out, struct sm_error *err);
+    int (*set_machine)(struct engine *e, const struct machine_state *in, struct sm_error *err);
     int (*get_state)(struct engine *e, unsigned vcpu, struct cpu_state *out, struct sm_error *err);
     int (*set_state)(struct engine *e, unsigned vcpu, const struct cpu_state *in,
                      struct sm_error *err);

@@ -147,31 +147,31 @@ static int write_gdt(struct mem *m)
 static void fill_state(const struct kernel_info *kernel, struct cpu_state *s)
 {
     const struct seg_state data = {.limit = 0xffffffff, .selector = GDT_DATA, .attr = 0xc093};
-    *s = (struct cpu_state){
-        .rip = kernel->entry,
-        .rflags = 2,
-        .gdt_base = LAYOUT_GDT,
-        .gdt_limit = 6 * 8 - 1,
-        .cr0 = CR0_BOOT,
-        .cr3 = LAYOUT_PAGE_TABLES,
-        .cr4 = CR4_PAE,
-        .efer = EFER_LME_LMA,
-        .dr6 = 0xffff0ff0,
-        .dr7 = 0x400,
-        .pat = 0x0007040600070406,
-        /* Enabled, boot processor, and already in x2APIC mode: the guest then never uses its MMIO
-           page. */
-        .apic_base = LAYOUT_LAPIC | 0xd00,
-    };
+    memset(s->gpr, 0, sizeof s->gpr);
+    s->rip = kernel->entry;
+    s->rflags = 2;
+    s->gdt_base = LAYOUT_GDT;
+    s->gdt_limit = 6 * 8 - 1;
+    s->idt_base = 0;
+    s->idt_limit = 0;
+    s->cr0 = CR0_BOOT;
+    s->cr3 = LAYOUT_PAGE_TABLES;
+    s->cr4 = CR4_PAE;
+    s->efer = EFER_LME_LMA;
+    s->pat = 0x0007040600070406;
+    /* Enabled, boot processor, and already in x2APIC mode: the guest then never uses its MMIO page.
+     */
+    s->apic_base = LAYOUT_LAPIC | 0xd00;
     for (int i = SEG_ES; i <= SEG_GS; i++)
         s->seg[i] = data;
     s->seg[SEG_CS] = (struct seg_state){.limit = 0xffffffff, .selector = GDT_CODE, .attr = 0xa09b};
     s->seg[SEG_LDTR] = (struct seg_state){.limit = 0xffff, .attr = 0x0082};
     s->seg[SEG_TR] = (struct seg_state){.limit = 0x67, .selector = GDT_TSS, .attr = 0x008b};
-    s->gpr[4] = LAYOUT_BOOT_STACK;    /* RSP */
-    s->gpr[6] = LAYOUT_BOOT_PARAMS;   /* RSI */
-    le16_put(s->fxsave, 0x37f);       /* FCW */
-    le32_put(s->fxsave + 24, 0x1f80); /* MXCSR */
+    s->gpr[4] = LAYOUT_BOOT_STACK;  /* RSP */
+    s->gpr[6] = LAYOUT_BOOT_PARAMS; /* RSI */
+    le16_put(s->xsave, 0x37f);      /* FCW */
+    le32_put(s->xsave + CPU_FX_MXCSR, 0x1f80);
+    s->xsave[CPU_XSAVE_HEADER] |= 3; /* x87 and SSE are there */
 }
 
 int boot_setup(struct mem *m, const struct boot_config *config, struct cpu_state *state,

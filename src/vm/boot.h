@@ -33,7 +33,8 @@ struct boot_e820 { /* as in boot_params */
  * the number of rows. */
 unsigned boot_e820_table(const struct mem *m, struct boot_e820 rows[BOOT_E820_MAX]);
 
-/* Load the initramfs, write boot_params, command line, page tables and GDT, and fill *state. */
+/* Load the initramfs, write boot_params, command line, page tables and GDT, and turn *state, the
+ * vCPU's after power-up, into what the kernel expects. */
 int boot_setup(struct mem *m, const struct boot_config *config, struct cpu_state *state,
                struct sm_error *err);
 

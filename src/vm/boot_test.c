@@ -83,7 +83,7 @@ static void test_boot_setup(void **state)
     memcpy(k.setup_header + 0x202 - KERNEL_SETUP_OFFSET, "HdrS", 4);
     struct boot_config config = {
         .kernel = &k, .initramfs = path, .cmdline = "console=ttyS0 x=y", .rsdp = 0xe0000};
-    struct cpu_state s;
+    struct cpu_state s = {0};
     struct sm_error err = {0};
     if (boot_setup(m, &config, &s, &err) != 0)
         fail_msg("%s", err.text);
@@ -131,7 +131,7 @@ static void test_boot_refused(void **state)
     struct mem *m = ram(64 * MIB);
     struct kernel_info k = {.entry = 0x1000000, .end = 0x2000000};
     struct boot_config config = {.kernel = &k, .initramfs = path, .cmdline = "x"};
-    struct cpu_state s;
+    struct cpu_state s = {0};
     struct sm_error err = {0};
 
     assert_int_equal(boot_setup(m, &config, &s, &err), SM_EINVAL);

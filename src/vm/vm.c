@@ -92,7 +92,8 @@ static int load_kernel(struct vm *vm, const struct vm_config *config, struct sm_
         return err_set(err, SM_ENOMEM, "out of memory");
     struct boot_config boot = {
         .kernel = &kernel, .initramfs = config->initramfs, .cmdline = cmdline, .rsdp = rsdp};
-    rc = boot_setup(vm->mem, &boot, &state, err);
+    rc = vm->ops->get_state(vm->engine, 0, &state, err);
+    rc = rc ? rc : boot_setup(vm->mem, &boot, &state, err);
     free(cmdline);
     return rc ? rc : vm->ops->set_state(vm->engine, 0, &state, err);
 }

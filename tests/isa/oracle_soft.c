@@ -211,7 +211,7 @@ static int read_trap(struct oracle_soft *s, struct oc_result *r, struct sm_error
         return err_set(err, SM_EENGINE, "the exception frame of vector %u has CS %#llx, SS %#llx",
                        (unsigned)r->trap, (unsigned long long)f[1], (unsigned long long)f[4]);
     }
-    memcpy(r->fx, st.fxsave, OC_FX);
+    memcpy(r->fx, st.xsave, OC_FX);
     return SM_OK;
 }
 
@@ -223,7 +223,7 @@ int oracle_soft_run(struct oracle_soft *s, const struct oc_case *c, struct oc_re
     memcpy(b->gpr, c->gpr, sizeof b->gpr);
     b->rip = c->rip;
     b->rflags = c->rflags;
-    memcpy(b->fxsave, c->fx, OC_FX);
+    memcpy(b->xsave, c->fx, OC_FX);
     oc_apply(c, s->image);
     mem_wrote(s->mem, IMAGE, OC_CODE_BYTES);
     s->trapped = false;

@@ -132,10 +132,10 @@ struct soft_jump_entry {
 
 enum soft_access { ACC_READ, ACC_WRITE, ACC_FETCH };
 
-/* The host's TSC as a clock. Constant, the same in every vCPU. Guest TSC and kvm-clock's system
- * time both start at 0 at tsc0. */
+/* The host's TSC as a clock. Constant while vCPUs run, and the same in each. */
 struct soft_clock {
-    uint64_t tsc0; /* host TSC when the first vCPU was reset */
+    uint64_t tsc0; /* host TSC when the first vCPU was reset, or the machine was loaded */
+    uint64_t ns0;  /* system time then */
     uint64_t khz;  /* of the host's TSC */
     uint32_t
         mul; /* ns = ((ticks << shift) * mul) >> 32; a negative shift is to the right (pvclock) */

@@ -37,6 +37,17 @@ void soft_ioapic_init(struct soft_ioapic *io, struct engine *engine)
         io->redirect[i] = RT_MASKED;
 }
 
+bool soft_ioapic_valid(const uint64_t redirect[IOAPIC_PINS])
+{
+    for (unsigned i = 0; i < IOAPIC_PINS; i++) {
+        uint64_t e = redirect[i];
+
+        if (e & ~RT_DEFINED || (e & RT_REMOTE_IRR && !(e & RT_LEVEL)))
+            return false;
+    }
+    return true;
+}
+
 /* Wake the vCPUs of a mask. Not under the lock: waking takes host calls. */
 static void wake(struct soft_ioapic *io, uint32_t targets)
 {

@@ -12,6 +12,7 @@
 #define SM_SOFT_IOAPIC_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "hw/bus.h"
@@ -38,6 +39,9 @@ void soft_ioapic_init(struct soft_ioapic *io, struct engine *engine);
 void soft_ioapic_set(struct soft_ioapic *io, unsigned gsi, int level);
 /* End of interrupt of a level-triggered vector, from a local APIC. */
 void soft_ioapic_eoi(struct soft_ioapic *io, unsigned vector);
+
+/* Could a guest have made these entries? */
+bool soft_ioapic_valid(const uint64_t redirect[IOAPIC_PINS]);
 
 /* Registers, for [IOAPIC_BASE, IOAPIC_BASE + IOAPIC_LEN); opaque is the struct soft_ioapic. */
 extern const struct bus_ops soft_ioapic_ops;

@@ -2,26 +2,6 @@
 /* The x2APIC register file, MSR 0x800 + register. Source: Intel SDM vol. 3, table 11-6. */
 #include "cpu/soft/lapic_priv.h"
 
-enum {
-    REG_ID = 0x02,
-    REG_VERSION = 0x03,
-    REG_TPR = 0x08,
-    REG_PPR = 0x0a,
-    REG_EOI = 0x0b,
-    REG_LDR = 0x0d,
-    REG_SVR = 0x0f,
-    REG_ISR = 0x10,
-    REG_TMR = 0x18,
-    REG_IRR = 0x20,
-    REG_ESR = 0x28,
-    REG_ICR = 0x30,
-    REG_LVT = 0x32, /* ... 0x37, in the order of enum lapic_lvt */
-    REG_TIMER_INITIAL = 0x38,
-    REG_TIMER_CURRENT = 0x39,
-    REG_DIVIDE = 0x3e,
-    REG_SELF_IPI = 0x3f,
-};
-
 #define VERSION 0x14u
 #define ICR_RESERVED                                                                               \
     0xfff32000ull /* bits 13, 16, 17, 20-31; bit 12, delivery status, is ignored                   \
@@ -177,7 +157,7 @@ int soft_lapic_write(struct soft_cpu *cpu, unsigned reg, uint64_t value)
         lapic_eoi(cpu);
         return 0;
     case REG_SVR:
-        if (value & ~0x3ffull) /* no EOI broadcast suppression */
+        if (value & ~(uint64_t)SVR_DEFINED) /* no EOI broadcast suppression */
             return -1;
         write_svr(l, (uint32_t)value);
         return 0;
@@ -187,7 +167,7 @@ int soft_lapic_write(struct soft_cpu *cpu, unsigned reg, uint64_t value)
         lapic_timer_start(cpu, (uint32_t)value);
         return 0;
     case REG_DIVIDE:
-        if (value & ~0xbull)
+        if (value & ~(uint64_t)DIVIDE_DEFINED)
             return -1;
         lapic_timer_divide(cpu, (uint32_t)value);
         return 0;

@@ -82,6 +82,23 @@ void lapic_timer_start(struct soft_cpu *cpu, uint32_t ticks)
     l->deadline = ticks == 0 ? UINT64_MAX : time_host_tsc() + ticks_to_tsc(cpu, ticks);
 }
 
+void lapic_timer_resume(struct soft_cpu *cpu, uint32_t initial, uint32_t left,
+                        uint64_t tsc_deadline)
+{
+    struct soft_lapic *l = cpu->lapic;
+
+    lapic_timer_stop(cpu);
+    if (deadline_mode(l)) {
+        soft_lapic_set_tsc_deadline(cpu, tsc_deadline);
+        return;
+    }
+    l->initial_count = initial;
+    if (left == 0 && l->lvt[LVT_TIMER] & LVT_PERIODIC)
+        left = initial;
+    if (left != 0)
+        l->deadline = time_host_tsc() + ticks_to_tsc(cpu, left);
+}
+
 uint32_t lapic_timer_count(struct soft_cpu *cpu)
 {
     const struct soft_lapic *l = cpu->lapic;

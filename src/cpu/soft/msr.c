@@ -237,6 +237,37 @@ static bool allowed(const struct soft_cpu *cpu, uint32_t index, uint64_t value)
     }
 }
 
+bool soft_msrs_valid(const struct soft_cpu *cpu, const struct cpu_state *s)
+{
+    const struct {
+        uint32_t index;
+        uint64_t value;
+    } msrs[] = {
+        {MSR_APIC_BASE, s->apic_base},
+        {MSR_MTRR_DEF_TYPE, s->mtrr_def_type},
+        {MSR_PAT, s->pat},
+        {MSR_SYSENTER_ESP, s->sysenter_esp},
+        {MSR_SYSENTER_EIP, s->sysenter_eip},
+        {MSR_SYSENTER_CS, s->sysenter_cs},
+        {MSR_LSTAR, s->lstar},
+        {MSR_CSTAR, s->cstar},
+        {MSR_FMASK, s->fmask},
+        {MSR_KERNEL_GS_BASE, s->kernel_gs_base},
+        {MSR_TSC_AUX, s->tsc_aux},
+    };
+
+    for (unsigned i = 0; i < sizeof msrs / sizeof msrs[0]; i++)
+        if (!allowed(cpu, msrs[i].index, msrs[i].value))
+            return false;
+    for (unsigned i = 0; i < 16; i++)
+        if (!allowed(cpu, MSR_MTRR_VAR0 + i, s->mtrr_var[i]))
+            return false;
+    for (unsigned i = 0; i < 11; i++)
+        if (!memory_types(s->mtrr_fixed[i], false))
+            return false;
+    return true;
+}
+
 static int write_plain(struct soft_cpu *cpu, uint32_t index, uint64_t value, uint64_t *field)
 {
     if (!allowed(cpu, index, value))

@@ -4,7 +4,7 @@
  * Documentation/virt/kvm/x86/msr.rst and asm/pvclock-abi.h.
  *
  * The rate never changes while a VM runs, so a page is written once. Every vCPU gets the same pair
- * (guest TSC at creation, 0 ns), which is what the TSC_STABLE flag promises.
+ * (the clock's start, see struct soft_clock), which is what the TSC_STABLE flag promises.
  */
 #include "cpu/soft/sys.h"
 #include "hw/mem.h"
@@ -49,7 +49,7 @@ static void write_system_time(struct soft_cpu *cpu, volatile struct system_time_
     publish();
     page->pad = 0;
     page->tsc_timestamp = cpu->clock.tsc0 + cpu->tsc_offset;
-    page->system_time = 0;
+    page->system_time = cpu->clock.ns0;
     page->mul = cpu->clock.mul;
     page->shift = cpu->clock.shift;
     page->flags = TSC_STABLE;
@@ -73,7 +73,7 @@ static void write_wall_clock(struct soft_cpu *cpu, volatile struct wall_clock_pa
 
 /* Addresses come from the guest: one that is not all writable memory is simply not written, as in
  * KVM. */
-void pvclock_system_time(struct soft_cpu *cpu)
+void pvclock_restore(struct soft_cpu *cpu)
 {
     gpa_t gpa = cpu->kvm_system_time & ~1ull;
     struct mem *mem = soft_mem(cpu);
@@ -81,12 +81,17 @@ void pvclock_system_time(struct soft_cpu *cpu)
 
     if (!(cpu->kvm_system_time & 1))
         return;
-    soft_fp_leave(cpu);
     page = mem_ptr_write(mem, gpa, sizeof(struct system_time_page));
     if (page != NULL) {
         write_system_time(cpu, page);
         mem_wrote(mem, gpa, sizeof(struct system_time_page));
     }
+}
+
+void pvclock_system_time(struct soft_cpu *cpu)
+{
+    soft_fp_leave(cpu);
+    pvclock_restore(cpu);
     soft_fp_enter(cpu);
 }
 

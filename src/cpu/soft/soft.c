@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The software engine behind cpu/engine.h: makes and frees what the run loop works on, and
- * translates between its state and the engine-neutral one. Nothing here runs inside a slice.
+ * The software engine behind cpu/engine.h: makes and frees what the run loop works on. Nothing here
+ * runs inside a slice.
  */
 #include "cpu/soft/soft.h"
 
@@ -13,6 +13,7 @@
 #include "cpu/soft/ioapic.h"
 #include "cpu/soft/lapic.h"
 #include "cpu/soft/run.h"
+#include "cpu/soft/soft_state.h"
 #include "cpu/soft/stub.h"
 #include "cpu/soft/time.h"
 
@@ -184,110 +185,6 @@ static void soft_irq(struct engine *e, unsigned gsi, int level)
     soft_ioapic_set(e->ioapic, gsi, level);
 }
 
-static int soft_get_state(struct engine *e, unsigned vcpu, struct cpu_state *s,
-                          struct sm_error *err)
-{
-    const struct soft_cpu *cpu = e->cpus[vcpu];
-    memset(s, 0, sizeof *s);
-    memcpy(s->gpr, cpu->gpr, sizeof s->gpr);
-    s->rip = cpu->rip;
-    s->rflags = soft_get_rflags(cpu);
-    memcpy(s->seg, cpu->seg, sizeof s->seg);
-    s->seg[SEG_FS].base = cpu->seg_base[SEG_FS];
-    s->seg[SEG_GS].base = cpu->seg_base[SEG_GS];
-    s->gdt_base = cpu->gdt_base;
-    s->gdt_limit = cpu->gdt_limit;
-    s->idt_base = cpu->idt_base;
-    s->idt_limit = cpu->idt_limit;
-    s->cr0 = cpu->cr0;
-    s->cr2 = cpu->cr2;
-    s->cr3 = cpu->cr3;
-    s->cr4 = cpu->cr4;
-    s->cr8 = cpu->cr8;
-    s->efer = cpu->efer;
-    memcpy(s->dr, cpu->dr, sizeof s->dr);
-    s->dr6 = cpu->dr6;
-    s->dr7 = cpu->dr7;
-    s->star = cpu->star;
-    s->lstar = cpu->lstar;
-    s->cstar = cpu->cstar;
-    s->fmask = cpu->fmask;
-    s->kernel_gs_base = cpu->kernel_gs_base;
-    s->sysenter_cs = cpu->sysenter_cs;
-    s->sysenter_esp = cpu->sysenter_esp;
-    s->sysenter_eip = cpu->sysenter_eip;
-    s->tsc_aux = cpu->tsc_aux;
-    s->pat = cpu->pat;
-    s->apic_base = cpu->apic_base;
-    memcpy(s->fxsave, cpu->fx, sizeof s->fxsave);
-    return SM_OK;
-}
-
-static int check_state(const struct cpu_state *s, struct sm_error *err)
-{
-    uint64_t need = CR0_PE | CR0_PG;
-    if ((s->cr0 & need) != need || !(s->efer & EFER_LMA) || !(s->cr4 & CR4_PAE)) {
-        return err_set(err, SM_EUNSUPPORTED, "the vCPU state is not in 64-bit long mode");
-    }
-    if ((uint64_t)((int64_t)(s->rip << 16) >> 16) != s->rip) {
-        return err_set(err, SM_ECORRUPT, "the vCPU state has a non-canonical RIP");
-    }
-    uint32_t mxcsr;
-    memcpy(&mxcsr, s->fxsave + 24, sizeof mxcsr);
-    if (mxcsr & ~0xffffu) {
-        return err_set(err, SM_ECORRUPT, "the vCPU state has reserved MXCSR bits");
-    }
-    return SM_OK;
-}
-
-static int soft_set_state(struct engine *e, unsigned vcpu, const struct cpu_state *s,
-                          struct sm_error *err)
-{
-    struct soft_cpu *cpu = e->cpus[vcpu];
-    int rc = check_state(s, err);
-    if (rc) {
-        return rc;
-    }
-    memcpy(cpu->gpr, s->gpr, sizeof s->gpr);
-    cpu->rip = s->rip;
-    soft_set_rflags(cpu, s->rflags);
-    memcpy(cpu->seg, s->seg, sizeof cpu->seg);
-    cpu->seg_base[SEG_FS] = s->seg[SEG_FS].base;
-    cpu->seg_base[SEG_GS] = s->seg[SEG_GS].base;
-    cpu->gdt_base = s->gdt_base;
-    cpu->gdt_limit = s->gdt_limit;
-    cpu->idt_base = s->idt_base;
-    cpu->idt_limit = s->idt_limit;
-    cpu->cr0 = s->cr0;
-    cpu->cr2 = s->cr2;
-    cpu->cr3 = s->cr3;
-    cpu->cr4 = s->cr4;
-    cpu->cr8 = s->cr8;
-    cpu->efer = s->efer;
-    memcpy(cpu->dr, s->dr, sizeof s->dr);
-    cpu->dr6 = s->dr6;
-    cpu->dr7 = s->dr7;
-    cpu->star = s->star;
-    cpu->lstar = s->lstar;
-    cpu->cstar = s->cstar;
-    cpu->fmask = s->fmask;
-    cpu->kernel_gs_base = s->kernel_gs_base;
-    cpu->sysenter_cs = s->sysenter_cs;
-    cpu->sysenter_esp = s->sysenter_esp;
-    cpu->sysenter_eip = s->sysenter_eip;
-    cpu->tsc_aux = s->tsc_aux;
-    if (s->pat) {
-        cpu->pat = s->pat;
-    }
-    if (s->apic_base) {
-        cpu->apic_base = s->apic_base;
-    }
-    memcpy(cpu->fx, s->fxsave, sizeof s->fxsave);
-    soft_tlb_flush(cpu, false);
-    soft_update_mode(cpu);
-    return SM_OK;
-}
-
 const struct engine_ops engine_soft = {
     .name = "soft",
     .probe = soft_probe,
@@ -296,6 +193,8 @@ const struct engine_ops engine_soft = {
     .run = soft_run,
     .kick = soft_kick,
     .irq = soft_irq,
+    .get_machine = soft_get_machine,
+    .set_machine = soft_set_machine,
     .get_state = soft_get_state,
     .set_state = soft_set_state,
 };

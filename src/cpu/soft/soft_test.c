@@ -104,18 +104,18 @@ static void set_gate(struct guest *g, unsigned vector, uint64_t to)
 
 static void load_state(struct guest *g, uint64_t rip)
 {
-    struct cpu_state s = {
-        .rip = rip,
-        .rflags = 2,
-        .gdt_base = GUEST_GDT,
-        .gdt_limit = 23,
-        .idt_base = GUEST_IDT,
-        .idt_limit = 0xfff,
-        .cr0 = 0x80010033,
-        .cr3 = GUEST_TABLES,
-        .cr4 = 0x6a0,
-        .efer = 0xd01,
-    };
+    struct cpu_state s;
+    assert_int_equal(engine_soft.get_state(g->engine, 0, &s, NULL), 0);
+    s.rip = rip;
+    s.rflags = 2;
+    s.gdt_base = GUEST_GDT;
+    s.gdt_limit = 23;
+    s.idt_base = GUEST_IDT;
+    s.idt_limit = 0xfff;
+    s.cr0 = 0x80010033;
+    s.cr3 = GUEST_TABLES;
+    s.cr4 = 0x6a0;
+    s.efer = 0xd01;
     s.gpr[4] = GUEST_STACK;
     s.seg[SEG_CS] = (struct seg_state){.limit = 0xffffffff, .selector = 8, .attr = 0xa09b};
     for (int i = 0; i < SEG_LDTR; i++) {
@@ -123,10 +123,6 @@ static void load_state(struct guest *g, uint64_t rip)
             s.seg[i] = (struct seg_state){.limit = 0xffffffff, .selector = 16, .attr = 0xc093};
         }
     }
-    s.fxsave[0] = 0x7f;
-    s.fxsave[1] = 0x03;
-    s.fxsave[24] = 0x80;
-    s.fxsave[25] = 0x1f;
     assert_int_equal(engine_soft.set_state(g->engine, 0, &s, NULL), 0);
 }
 

@@ -101,5 +101,12 @@ void deliver_int1(struct soft_cpu *cpu);
  */
 void pvclock_system_time(struct soft_cpu *cpu);
 void pvclock_wall_clock(struct soft_cpu *cpu);
+/* The clock was set: give the guest its system time page anew. Not inside a run slice. */
+void pvclock_restore(struct soft_cpu *cpu);
+
+/* May a guest in 64-bit mode have this there? Model-specific registers: all of them at once. */
+bool sys_cr0_valid(uint64_t value);
+bool sys_cr4_valid(uint64_t value);
+bool soft_msrs_valid(const struct soft_cpu *cpu, const struct cpu_state *s);
 
 #endif

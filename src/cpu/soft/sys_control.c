@@ -30,12 +30,22 @@
 #define DR7_GD 0x2000u
 #define DR6_BD 0x2000u
 
+bool sys_cr0_valid(uint64_t value)
+{
+    return !(value >> 32) && (value & (CR0_PE | CR0_PG)) == (CR0_PE | CR0_PG) &&
+           (value & (CR0_NW | CR0_CD)) != CR0_NW;
+}
+
+bool sys_cr4_valid(uint64_t value)
+{
+    return !(value & ~(uint64_t)CR4_ALLOWED) && (value & CR4_PAE);
+}
+
 static void set_cr0(struct soft_cpu *cpu, uint64_t value)
 {
     uint64_t old = cpu->cr0;
 
-    if (value >> 32 || (value & (CR0_PE | CR0_PG)) != (CR0_PE | CR0_PG) ||
-        (value & (CR0_NW | CR0_CD)) == CR0_NW)
+    if (!sys_cr0_valid(value))
         sys_gp(cpu);
     cpu->cr0 = (value & CR0_DEFINED) | CR0_ET;
     if ((old ^ cpu->cr0) & CR0_WP)
@@ -47,7 +57,7 @@ static void set_cr4(struct soft_cpu *cpu, uint64_t value)
 {
     uint64_t old = cpu->cr4;
 
-    if (value & ~(uint64_t)CR4_ALLOWED || !(value & CR4_PAE))
+    if (!sys_cr4_valid(value))
         sys_gp(cpu);
     cpu->cr4 = value;
     if ((old ^ value) & CR4_PAGING)

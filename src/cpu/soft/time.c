@@ -19,7 +19,13 @@ void time_start(struct soft_clock *clock, uint64_t khz)
     clock->khz = khz;
     clock->mul = (uint32_t)mul;
     clock->shift = (int8_t)shift;
-    clock->tsc0 = time_host_tsc();
+    time_set(clock, time_host_tsc(), 0);
+}
+
+void time_set(struct soft_clock *clock, uint64_t host_tsc, uint64_t ns)
+{
+    clock->tsc0 = host_tsc;
+    clock->ns0 = ns;
 }
 
 uint64_t time_ns(const struct soft_clock *clock, uint64_t host_tsc)
@@ -27,5 +33,5 @@ uint64_t time_ns(const struct soft_clock *clock, uint64_t host_tsc)
     uint64_t ticks = host_tsc - clock->tsc0;
 
     ticks = clock->shift < 0 ? ticks >> -clock->shift : ticks << clock->shift;
-    return (uint64_t)((unsigned __int128)ticks * clock->mul >> 32);
+    return clock->ns0 + (uint64_t)((unsigned __int128)ticks * clock->mul >> 32);
 }

@@ -24,6 +24,8 @@ static inline uint64_t time_host_tsc(void)
 
 /* Start a clock now, at ns 0. khz: 100 MHz ... 8 GHz. */
 void time_start(struct soft_clock *clock, uint64_t khz);
+/* At this host TSC value it is ns. */
+void time_set(struct soft_clock *clock, uint64_t host_tsc, uint64_t ns);
 /* Nanoseconds of system time at a host TSC value. */
 uint64_t time_ns(const struct soft_clock *clock, uint64_t host_tsc);
 
