@@ -25,14 +25,16 @@ static void check_insn(const struct insn *in, const uint8_t *bytes)
                         : in->modrm_off == 0 && !in->is_mem);
     CHECK(in->disp_off + in->disp_size <= in->len && in->imm_off + in->imm_size <= in->len);
     CHECK((in->disp_size == 0) == (in->disp_off == 0) && (in->imm_size == 0) == (in->imm_off == 0));
-    CHECK(in->opsize <= 8 && in->mem_size <= 512);
+    CHECK(in->opsize <= 32 && in->mem_size <= 832);
     CHECK(in->reg < 16 && in->rm < 16 && in->scale < 4 && in->cond < 16 && in->mod < 4);
     CHECK(in->base < 16 || in->base == INSN_NO_REG || in->base == INSN_REG_RIP);
     CHECK(in->index < 16 || in->index == INSN_NO_REG);
     CHECK(in->seg == INSN_NO_SEG || in->seg == 4 || in->seg == 5);
     CHECK(in->rep == REP_NONE || in->rep == REP_REPNE || in->rep == REP_REPE);
     CHECK(!in->lock || (in->is_mem && (in->desc->attr & IA_LOCK) != 0));
-    CHECK(in->has_rex == (in->rex != 0));
+    CHECK(in->has_rex == (in->rex != 0 && in->vex_map == 0));
+    CHECK(in->vex_map <= 3 && in->vex_pp <= 3 && in->vex_l <= 1 && in->vvvv < 16);
+    CHECK(in->vex_map != 0 || (in->vex_pp == 0 && in->vex_l == 0 && in->vvvv == 0));
     if (!in->is_mem) {
         CHECK(in->base == INSN_NO_REG && in->index == INSN_NO_REG && in->disp == 0);
     }

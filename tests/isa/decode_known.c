@@ -4,7 +4,7 @@
 
 #include "cpu/soft/insn.h"
 
-/* Extensions outside the CPU model v2: we must refuse what Zydis accepts. */
+/* Extensions outside the CPU models: we must refuse what Zydis accepts. */
 const uint8_t decode_outside_model[ZYDIS_ISA_EXT_MAX_VALUE + 1] = {
     [ZYDIS_ISA_EXT_ADOX_ADCX] = 1,
     [ZYDIS_ISA_EXT_AMD3DNOW] = 1,
@@ -45,10 +45,26 @@ const uint8_t decode_outside_model[ZYDIS_ISA_EXT_MAX_VALUE + 1] = {
     [ZYDIS_ISA_EXT_VMFUNC] = 1,
     [ZYDIS_ISA_EXT_VTX] = 1,
     [ZYDIS_ISA_EXT_WAITPKG] = 1,
-    [ZYDIS_ISA_EXT_XSAVE] = 1,
     [ZYDIS_ISA_EXT_XSAVEC] = 1,
-    [ZYDIS_ISA_EXT_XSAVEOPT] = 1,
     [ZYDIS_ISA_EXT_XSAVES] = 1,
+    [ZYDIS_ISA_EXT_AMX_BF16] = 1,
+    [ZYDIS_ISA_EXT_AMX_INT8] = 1,
+    [ZYDIS_ISA_EXT_AMX_TILE] = 1,
+    [ZYDIS_ISA_EXT_AVX512VEX] = 1,
+    [ZYDIS_ISA_EXT_AVX_VNNI] = 1,
+    [ZYDIS_ISA_EXT_FMA4] = 1,
+    [ZYDIS_ISA_EXT_KNC] = 1,
+    [ZYDIS_ISA_EXT_KNCV] = 1,
+    [ZYDIS_ISA_EXT_VAES] = 1,
+    [ZYDIS_ISA_EXT_VPCLMULQDQ] = 1,
+    [ZYDIS_ISA_EXT_XOP] = 1,
+};
+
+const uint8_t decode_only_v3[ZYDIS_ISA_EXT_MAX_VALUE + 1] = {
+    [ZYDIS_ISA_EXT_AVX] = 1,    [ZYDIS_ISA_EXT_AVX2] = 1,  [ZYDIS_ISA_EXT_AVX2GATHER] = 1,
+    [ZYDIS_ISA_EXT_AVXAES] = 1, [ZYDIS_ISA_EXT_BMI1] = 1,  [ZYDIS_ISA_EXT_BMI2] = 1,
+    [ZYDIS_ISA_EXT_F16C] = 1,   [ZYDIS_ISA_EXT_FMA] = 1,   [ZYDIS_ISA_EXT_LZCNT] = 1,
+    [ZYDIS_ISA_EXT_MOVBE] = 1,  [ZYDIS_ISA_EXT_XSAVE] = 1, [ZYDIS_ISA_EXT_XSAVEOPT] = 1,
 };
 
 /*
@@ -60,6 +76,9 @@ const uint8_t decode_outside_model[ZYDIS_ISA_EXT_MAX_VALUE + 1] = {
 #define MAYBE_UNCHANGED "a zero count leaves the flags, so they are an input"
 #define DEFINED_FOR_ONE "OF is defined for a count of 1 (SDM)"
 #define UNDEFINED_FROM_SIZE "CF is undefined for counts from the operand size up (SDM)"
+#define LIKE_BSF "the lifter makes it BSF, BSR where the model lacks it"
+#define XSAVE_AREA "with the model's AVX state; Zydis: without"
+#define CLEARS_OTHERS "the other flags are cleared (SDM)"
 #define DOCUMENTED_UNALIGNED "unaligned by definition; the class says aligned"
 const struct decode_known decode_known[] = {
     {OF_LEGAL_ZYDIS, 0, MN(RSM), ANY, 0, "SMM is not in the model; filed as BASE"},
@@ -126,6 +145,19 @@ const struct decode_known decode_known[] = {
     {OF_REG, I_LSL, 0, 4, 8, "the selector is 16 bits whatever the register's width"},
     {OF_REG, 0, MN(MOVMSKPS), 8, 4, "the upper half is zero with and without REX.W"},
     {OF_REG, 0, MN(MOVMSKPD), 8, 4, "the upper half is zero with and without REX.W"},
+    {OF_NAME, I_TZCNT, MN(BSF), 1, 0, LIKE_BSF},
+    {OF_FEATURE, I_TZCNT, MN(BSF), IFT_BASE, IFT_BMI1, LIKE_BSF},
+    {OF_FLAGS_UNDEFINED, I_TZCNT, MN(BSF), ANY, ANY, LIKE_BSF},
+    {OF_NAME, I_LZCNT, MN(BSR), 1, 0, LIKE_BSF},
+    {OF_FEATURE, I_LZCNT, MN(BSR), IFT_BASE, IFT_LZCNT, LIKE_BSF},
+    {OF_FLAGS_UNDEFINED, I_LZCNT, MN(BSR), ANY, ANY, LIKE_BSF},
+    {OF_MEM_SIZE, I_XSAVE, 0, 576, 832, XSAVE_AREA},
+    {OF_MEM_SIZE, I_XSAVEOPT, 0, 576, 832, XSAVE_AREA},
+    {OF_MEM_SIZE, I_XRSTOR, 0, 576, 832, XSAVE_AREA},
+    {OF_FLAGS_WRITTEN, 0, MN(VPTEST), IF_ZF | IF_CF, IF_ALL, CLEARS_OTHERS},
+    {OF_FLAGS_WRITTEN, 0, MN(VTESTPS), IF_ZF | IF_CF, IF_ALL, CLEARS_OTHERS},
+    {OF_FLAGS_WRITTEN, 0, MN(VTESTPD), IF_ZF | IF_CF, IF_ALL, CLEARS_OTHERS},
+    {OF_FLAGS_UNDEFINED, I_BEXTR, 0, IF_ALL & ~IF_ZF, IF_SF | IF_AF | IF_PF, CLEARS_OTHERS},
     {OF_ALIGN, 0, MN(MOVDQU), 1, 0, DOCUMENTED_UNALIGNED},
     {OF_ALIGN, 0, MN(MOVUPS), 1, 0, DOCUMENTED_UNALIGNED},
     {OF_ALIGN, 0, MN(MOVUPD), 1, 0, DOCUMENTED_UNALIGNED},

@@ -5,8 +5,10 @@
 
 #include "decode_oracle.h"
 
-/* 1: an ISA extension outside the CPU model, by ZydisISAExt. What Zydis accepts we must refuse. */
+/* 1: an ISA extension outside all CPU models, by ZydisISAExt. What Zydis accepts we must refuse. */
 extern const uint8_t decode_outside_model[ZYDIS_ISA_EXT_MAX_VALUE + 1];
+/* 1: outside every model but v3. */
+extern const uint8_t decode_only_v3[ZYDIS_ISA_EXT_MAX_VALUE + 1];
 
 /* One known difference in a field: it holds for our id and Zydis' mnemonic (0: any) and for these
  * two values (KNOWN_ANY: any). "host" in a reason: also tried on real hardware (AMD Zen 4). */

@@ -73,7 +73,8 @@ static bool same_name(const struct cmp *c)
         {"fstpnce", "fstp"},       {"nop", "prefetch"},         {"fdisi8087_nop", "fndisi"},
         {"prefetchw", "prefetch"}, {"prefetchwt1", "prefetch"}, {"fsetpm287_nop", "fnsetpm"},
         {"prefetchnta", "nop"},    {"prefetcht0", "nop"},       {"prefetcht1", "nop"},
-        {"prefetcht2", "nop"},
+        {"prefetcht2", "nop"},     {"vmovq", "vmovd"},          {"vpextrq", "vpextrd"},
+        {"vpinsrq", "vpinsrd"},
     };
     const char *z = ZydisMnemonicGetString(c->z.mnemonic), *ours = c->in.desc->name;
     size_t n = strlen(ours);
@@ -100,7 +101,12 @@ static unsigned feature_of(const struct cmp *c)
         [ZYDIS_ISA_EXT_PCLMULQDQ] = IFT_PCLMUL, [ZYDIS_ISA_EXT_RDRAND] = IFT_RDRAND,
         [ZYDIS_ISA_EXT_RDSEED] = IFT_RDSEED,    [ZYDIS_ISA_EXT_RDWRFSGS] = IFT_FSGSBASE,
         [ZYDIS_ISA_EXT_MOVBE] = IFT_MOVBE,      [ZYDIS_ISA_EXT_RDTSCP] = IFT_RDTSCP,
-        [ZYDIS_ISA_EXT_CLFSH] = IFT_SSE2,
+        [ZYDIS_ISA_EXT_CLFSH] = IFT_SSE2,       [ZYDIS_ISA_EXT_AVX] = IFT_AVX,
+        [ZYDIS_ISA_EXT_AVX2] = IFT_AVX,         [ZYDIS_ISA_EXT_AVX2GATHER] = IFT_AVX,
+        [ZYDIS_ISA_EXT_AVXAES] = IFT_AVX,       [ZYDIS_ISA_EXT_FMA] = IFT_FMA,
+        [ZYDIS_ISA_EXT_F16C] = IFT_F16C,        [ZYDIS_ISA_EXT_BMI1] = IFT_BMI1,
+        [ZYDIS_ISA_EXT_BMI2] = IFT_BMI2,        [ZYDIS_ISA_EXT_LZCNT] = IFT_LZCNT,
+        [ZYDIS_ISA_EXT_XSAVE] = IFT_XSAVE,      [ZYDIS_ISA_EXT_XSAVEOPT] = IFT_XSAVEOPT,
     };
     switch (c->z.meta.isa_set) {
     case ZYDIS_ISA_SET_SSE42:
@@ -163,8 +169,17 @@ static void compare_layout(struct cmp *c)
     if (z_has(c, ZYDIS_ATTRIB_HAS_REX)) {
         rex = 0x40u | raw->rex.W << 3 | raw->rex.R << 2 | raw->rex.X << 1 | raw->rex.B;
     }
-    expect(c, OF_LAYOUT, rex, in->rex);
     expect(c, OF_LAYOUT, rex != 0, in->has_rex);
+    if (c->z.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX) {
+        rex = 0x40u | raw->vex.W << 3 | !raw->vex.R << 2 | !raw->vex.X << 1 | !raw->vex.B;
+        expect(c, OF_LAYOUT, raw->vex.m_mmmm, in->vex_map);
+        expect(c, OF_LAYOUT, raw->vex.pp, in->vex_pp);
+        expect(c, OF_LAYOUT, (in->desc->attr & IA_LIG) == 0 && raw->vex.L, in->vex_l);
+        expect(c, OF_LAYOUT, raw->vex.offset, in->opcode_off);
+    } else {
+        expect(c, OF_LAYOUT, 0, in->vex_map);
+    }
+    expect(c, OF_LAYOUT, rex, in->rex);
     if (in->has_modrm) {
         expect(c, OF_LAYOUT, raw->modrm.offset, in->modrm_off);
         expect(c, OF_LAYOUT, raw->modrm.mod, in->mod);
@@ -268,7 +283,7 @@ static const ZydisDecodedOperand *find_operand(const struct cmp *c, ZydisOperand
 
 static bool names(const struct insn_desc *d, const uint8_t *kinds, size_t n, unsigned *kind)
 {
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < 4; i++) {
         if (d->op[i] != O_NONE && memchr(kinds, d->op[i], n) != NULL) {
             *kind = d->op[i];
             return true;
@@ -299,7 +314,14 @@ static void compare_register(struct cmp *c, const ZydisDecodedOperand *op, unsig
     case O_V:
     case O_W:
     case O_U:
+    case O_H:
+    case O_L:
         want = ZYDIS_REGCLASS_XMM;
+        if (c->in.vex_map != 0 && cls == ZYDIS_REGCLASS_YMM) {
+            /* 256 bits of an operand: L says so */
+            expect(c, OF_REG, 1, c->in.vex_l);
+            want = cls;
+        }
         break;
     case O_S:
         want = ZYDIS_REGCLASS_SEGMENT;
@@ -334,8 +356,8 @@ static void compare_register(struct cmp *c, const ZydisDecodedOperand *op, unsig
 static void compare_operands(struct cmp *c)
 {
     static const uint8_t reg_kinds[] = {O_G, O_S, O_C, O_D, O_P, O_V};
-    static const uint8_t rm_kinds[] = {O_E, O_M, O_R, O_Q, O_N, O_W, O_U};
-    static const uint8_t z_kinds[] = {O_Z};
+    static const uint8_t rm_kinds[] = {O_E, O_M, O_R, O_Q, O_N, O_W, O_U, O_VM};
+    static const uint8_t z_kinds[] = {O_Z}, vvvv_kinds[] = {O_H, O_B}, is4_kinds[] = {O_L};
     const struct insn *in = &c->in;
     unsigned kind;
     const ZydisDecodedOperand *op = find_operand(c, ZYDIS_OPERAND_ENCODING_MODRM_REG);
@@ -358,6 +380,18 @@ static void compare_operands(struct cmp *c)
         }
     } else {
         expect(c, OF_REG, op != NULL, has);
+    }
+    op = find_operand(c, ZYDIS_OPERAND_ENCODING_NDSNDD);
+    has = names(in->desc, vvvv_kinds, sizeof(vvvv_kinds), &kind);
+    expect(c, OF_REG, op != NULL, has);
+    if (op != NULL && has) {
+        compare_register(c, op, kind, in->vvvv);
+    }
+    op = find_operand(c, ZYDIS_OPERAND_ENCODING_IS4);
+    has = names(in->desc, is4_kinds, sizeof(is4_kinds), &kind);
+    expect(c, OF_REG, op != NULL, has);
+    if (op != NULL && has) {
+        compare_register(c, op, kind, in->imm >> 4 & 15);
     }
     op = find_operand(c, ZYDIS_OPERAND_ENCODING_OPCODE);
     has = names(in->desc, z_kinds, sizeof(z_kinds), &kind);
@@ -384,6 +418,10 @@ static void compare_immediate(struct cmp *c)
             expect(c, OF_MEMORY, (uint64_t)op->mem.disp.value & mask, in->disp64);
             expect(c, OF_MEMORY, mem_seg(op->mem.segment), in->seg);
             expect(c, OF_MEM_SIZE, op->size / 8u, in->mem_size);
+        }
+        if (op->encoding == ZYDIS_OPERAND_ENCODING_IS4) {
+            n++;
+            continue;
         }
         if (op->type != ZYDIS_OPERAND_TYPE_IMMEDIATE ||
             op->encoding == ZYDIS_OPERAND_ENCODING_NONE) {
@@ -413,6 +451,20 @@ static void compare_flags(struct cmp *c)
     expect(c, OF_FLAGS_READ, z_read, d->flags_read);
     expect(c, OF_FLAGS_WRITTEN, z_written, d->flags_written);
     expect(c, OF_FLAGS_UNDEFINED, z_undef, d->flags_undefined);
+}
+
+/* AVX exception classes: 1 is aligned; 2, 3 and 11 have FP exceptions. */
+static void compare_avx_class(struct cmp *c)
+{
+    const struct insn_desc *d = c->in.desc;
+    ZydisExceptionClass cls = c->z.meta.exception_class;
+    bool fp = cls == ZYDIS_EXCEPTION_CLASS_AVX2 || cls == ZYDIS_EXCEPTION_CLASS_AVX3 ||
+              cls == ZYDIS_EXCEPTION_CLASS_AVX11;
+    if (d->id == I_AVX || d->id == I_VMASKMOV || d->id == I_VGATHER) {
+        expect(c, OF_FP_ARITH, fp, (d->attr & IA_FP_ARITH) != 0);
+        expect(c, OF_ALIGN, c->in.is_mem && cls == ZYDIS_EXCEPTION_CLASS_AVX1,
+               c->in.is_mem && (d->attr & IA_ALIGN) != 0);
+    }
 }
 
 /* SSE exception classes of the SDM: 1, 2 and 4 are aligned, 2 and 3 have FP exceptions. */
@@ -463,6 +515,7 @@ static void compare_legal(struct cmp *c)
     compare_immediate(c);
     compare_flags(c);
     compare_sse_class(c);
+    compare_avx_class(c);
 }
 
 /* Fewer bytes must give the same result or ask for more. */
@@ -478,17 +531,39 @@ static void compare_truncated(struct cmp *c)
     }
 }
 
-void oracle_init(struct oracle *o)
+void oracle_init(struct oracle *o, uint64_t model)
 {
-    static const ZydisDecoderMode off[] = {
-        ZYDIS_DECODER_MODE_MPX,   ZYDIS_DECODER_MODE_CET,      ZYDIS_DECODER_MODE_LZCNT,
-        ZYDIS_DECODER_MODE_TZCNT, ZYDIS_DECODER_MODE_WBNOINVD, ZYDIS_DECODER_MODE_CLDEMOTE,
-    };
+    static const ZydisDecoderMode off[] = {ZYDIS_DECODER_MODE_MPX, ZYDIS_DECODER_MODE_CET,
+                                           ZYDIS_DECODER_MODE_WBNOINVD,
+                                           ZYDIS_DECODER_MODE_CLDEMOTE};
     memset(o, 0, sizeof(*o));
+    o->model = model;
     ZydisDecoderInit(&o->decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
     for (size_t i = 0; i < sizeof(off) / sizeof(off[0]); i++) {
         ZydisDecoderEnableMode(&o->decoder, off[i], ZYAN_FALSE);
     }
+    bool counts = (model & INSN_FEATURE(IFT_BMI1)) != 0;
+    ZydisDecoderEnableMode(&o->decoder, ZYDIS_DECODER_MODE_LZCNT, counts);
+    ZydisDecoderEnableMode(&o->decoder, ZYDIS_DECODER_MODE_TZCNT, counts);
+}
+
+/* What the lifter does with an encoding that the model lacks. */
+static void apply_model(struct cmp *c)
+{
+    if (c->err == INSN_OK && (c->o->model & INSN_FEATURE(c->in.desc->feature)) == 0 &&
+        c->in.desc->id != I_TZCNT && c->in.desc->id != I_LZCNT) {
+        c->err = INSN_UD;
+    }
+}
+
+static bool outside_model(const struct cmp *c)
+{
+    if (c->z.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
+        c->z.encoding != ZYDIS_INSTRUCTION_ENCODING_VEX) {
+        return true; /* EVEX, XOP, MVEX, 3DNow! */
+    }
+    return decode_outside_model[c->z.meta.isa_ext] ||
+           (c->o->model != INSN_MODEL_V3 && decode_only_v3[c->z.meta.isa_ext]);
 }
 
 unsigned oracle_compare(struct oracle *o, const uint8_t *bytes, size_t len)
@@ -501,13 +576,9 @@ unsigned oracle_compare(struct oracle *o, const uint8_t *bytes, size_t len)
     c.z_ok = ZYAN_SUCCESS(s);
     c.err = insn_decode(bytes, len, &c.in);
     o->compared++;
-    if (c.z_ok && c.z.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY) {
-        /* VEX, EVEX, XOP, MVEX, 3DNow! */
-        o->outside_model++;
-        if (c.err == INSN_OK) {
-            differ(&c, OF_LEGAL_OURS, 0, 0);
-        }
-    } else if (c.z_ok && decode_outside_model[c.z.meta.isa_ext]) {
+    enum insn_error whole = c.err;
+    apply_model(&c);
+    if (c.z_ok && outside_model(&c)) {
         o->outside_model++;
         if (c.err == INSN_OK) {
             differ(&c, OF_LEGAL_OURS, c.z.meta.isa_ext, 0);
@@ -520,6 +591,7 @@ unsigned oracle_compare(struct oracle *o, const uint8_t *bytes, size_t len)
         o->legal++;
         compare_legal(&c);
     }
+    c.err = whole;
     if ((o->compared & 15u) == 0) {
         compare_truncated(&c);
     }

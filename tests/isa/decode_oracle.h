@@ -37,17 +37,18 @@ enum oracle_field {
     OF_COUNT
 };
 
-#define ORACLE_MAX_KNOWN 96
+#define ORACLE_MAX_KNOWN 128
 
 struct oracle {
     ZydisDecoder decoder;
+    uint64_t model; /* INSN_MODEL_* */
     uint64_t compared, legal, outside_model, unexplained;
     uint64_t known_hits[ORACLE_MAX_KNOWN]; /* by index of the known-difference table */
     /* differences printed so far, one per field and mnemonic */
     uint8_t reported[OF_COUNT][ZYDIS_MNEMONIC_MAX_VALUE + 1];
 };
 
-void oracle_init(struct oracle *o);
+void oracle_init(struct oracle *o, uint64_t model);
 
 /*
  * Compare on bytes[0..len). Unexplained differences are counted and the first ones printed to

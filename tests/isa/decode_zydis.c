@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Differential test of the decoder against Zydis.
- *   decode_zydis random COUNT [SEED]   random bytes and random structured encodings
- *   decode_zydis text FILE...          linear sweep over the code sections of 64-bit ELF files
- *   decode_zydis kernel BZIMAGE        the same over the kernel packed in it
- * Exit: 0 agree, 1 differ, 77 nothing to test.
+ *   decode_zydis MODEL random COUNT [SEED]   random bytes and random structured encodings
+ *   decode_zydis MODEL text FILE...          linear sweep over the code sections of 64-bit ELF
+ * files decode_zydis MODEL kernel BZIMAGE        the same over the kernel packed in it MODEL is the
+ * CPU model, v2 or v3. Exit: 0 agree, 1 differ, 77 nothing to test.
  */
 #include <elf.h>
 #include <fcntl.h>
@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/le.h"
+#include "cpu/soft/insn.h"
 #include "decode_oracle.h"
 #include "vm/kernel.h"
 
@@ -48,6 +49,18 @@ static void structured(uint64_t *s, uint8_t out[16])
     }
     bits >>= 5;
     unsigned map = bits & 7u;
+    bits >>= 3;
+    if ((bits & 3u) == 0 && n < 12) { /* VEX, mostly of a map that exists */
+        bits >>= 2;
+        out[n++] = (bits & 1u) != 0 ? 0xc5 : 0xc4;
+        if ((bits & 1u) == 0) {
+            out[n++] = (uint8_t)((bits >> 8 & 0xe0u) |
+                                 ((bits >> 1 & 15u) == 0 ? bits >> 16 & 31u : map % 3 + 1));
+        }
+        /* vvvv 1111 now and then, as most forms without a third operand want it */
+        out[n++] = (uint8_t)(rng(s) | ((bits >> 5 & 1u) != 0 ? 0x78u : 0));
+        map = 0;
+    }
     if (map >= 2 && n < 13) {
         out[n++] = 0x0f;
         if (map >= 6) {
@@ -172,8 +185,14 @@ out:
 int main(int argc, char **argv)
 {
     struct oracle o;
-    bool any = false;
-    oracle_init(&o);
+    bool any = false, v3 = argc > 1 && strcmp(argv[1], "v3") == 0;
+    if (!v3 && (argc < 2 || strcmp(argv[1], "v2") != 0)) {
+        fprintf(stderr, "usage: decode_zydis v2|v3 random|text|kernel ...\n");
+        return 2;
+    }
+    oracle_init(&o, v3 ? INSN_MODEL_V3 : INSN_MODEL_V2);
+    argc--;
+    argv++;
     if (argc >= 3 && strcmp(argv[1], "random") == 0) {
         uint64_t seed = argc > 3 ? strtoull(argv[3], NULL, 0) : 1;
         uint64_t count = strtoull(argv[2], NULL, 0);
@@ -189,7 +208,7 @@ int main(int argc, char **argv)
         any = sweep_kernel(&o, argv[2]);
     } else {
         fprintf(stderr,
-                "usage: decode_zydis random COUNT [SEED] | text FILE... | kernel BZIMAGE\n");
+                "usage: decode_zydis v2|v3 random COUNT [SEED] | text FILE... | kernel BZIMAGE\n");
         return 2;
     }
     if (!any || o.legal == 0) {

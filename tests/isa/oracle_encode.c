@@ -6,6 +6,9 @@
 
 const char *gen_excluded(const struct insn_desc *desc)
 {
+    if (!(INSN_MODEL_V2 & INSN_FEATURE(desc->feature))) {
+        return "not in CPU model v2 (soft: #UD), but on the host";
+    }
     switch (desc->id) {
     case I_SYSCALL:
     case I_SYSENTER:
@@ -46,8 +49,6 @@ const char *gen_excluded(const struct insn_desc *desc)
         return "answered by the host's hypervisor";
     case I_INT1:
         return "hypervisors report RIP before or behind it (ICEBP)";
-    case I_MOVBE:
-        return "not in CPU model v2 (soft: #UD), but on the host";
     case I_MOV_SREG:
         return desc->op[0] == O_S ? "depends on the host kernel's descriptor tables" : NULL;
     default:

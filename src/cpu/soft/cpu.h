@@ -204,7 +204,8 @@ struct soft_cpu {
     struct block_cache *cache; /* owned */
     struct soft_lapic *lapic;  /* owned */
     struct soft_clock clock;
-    bool amd; /* vendor of the CPUID model = the host's; set by soft_sys_reset */
+    uint64_t features; /* INSN_MODEL_* of the CPU model */
+    bool amd;          /* vendor of the CPUID model = the host's; set by soft_sys_reset */
 
     uint32_t mxcsr;  /* guest MXCSR's mask bits while MODE_SSE_TRAP (see native.h) */
     bool fp_in_host; /* guest FP state is in the host registers right now */

@@ -24,6 +24,9 @@ enum insn_id {
     /* shifts in encoding order (group 2 /r); /6 is SHL again */
     I_ROL, I_ROR, I_RCL, I_RCR, I_SHL, I_SHR, I_SAL, I_SAR,
     I_SHLD, I_SHRD, I_BT, I_BTS, I_BTR, I_BTC, I_BSF, I_BSR, I_POPCNT, I_BSWAP,
+    I_TZCNT, I_LZCNT, /* without BMI1 or LZCNT in the model: BSF, BSR */
+    I_ANDN, I_BLSR, I_BLSMSK, I_BLSI, I_BZHI, I_BEXTR, I_PDEP, I_PEXT, I_SHLX, I_SARX, I_SHRX, I_RORX,
+    I_MULX,
     I_MUL, I_IMUL1, I_IMUL2, I_IMUL3, I_DIV, I_IDIV,
     I_MOV, I_MOVZX, I_MOVSX, I_MOVSXD, I_LEA, I_XCHG, I_XADD, I_CMPXCHG, I_CMPXCHG8B, I_CMPXCHG16B,
     I_MOVBE, I_MOVNTI, I_CRC32, I_XLAT,
@@ -47,14 +50,17 @@ enum insn_id {
     I_INVLPG, I_INVD, I_WBINVD, I_RETF, I_JMP_FAR, I_CALL_FAR,
     I_PUSH_SREG, I_POP_SREG, /* insn.reg: 4 FS, 5 GS */
     I_LSS, I_LFS, I_LGS,
+    I_XGETBV, I_XSETBV,
     I_VMCALL, /* VMCALL and VMMCALL: #UD for now, KVM has no hypercalls in our model */
     /* FPU state */
-    I_FXSAVE, I_FXRSTOR, I_LDMXCSR, I_STMXCSR, I_EMMS, I_FWAIT,
+    I_FXSAVE, I_FXRSTOR, I_XSAVE, I_XSAVEOPT, I_XRSTOR, I_LDMXCSR, I_STMXCSR, I_EMMS, I_FWAIT,
     I_FLDCW, I_FNSTCW, I_FNSTSW_MEM, I_FNSTSW_AX, I_FLDENV, I_FNSTENV, I_FRSTOR, I_FNSAVE, I_FNINIT,
     I_FNCLEX,
-    /* every other x87, MMX and SSE instruction: executed natively (soft/native.h) */
-    I_X87, I_MMX, I_SSE,
-    I_MASKMOV, /* MASKMOVQ, MASKMOVDQU: store through DS:RDI */
+    /* every other x87, MMX, SSE and AVX instruction: executed natively (soft/native.h) */
+    I_X87, I_MMX, I_SSE, I_AVX,
+    I_MASKMOV,  /* MASKMOVQ, MASKMOVDQU: store through DS:RDI */
+    I_VMASKMOV, /* VMASKMOVPx, VPMASKMOVx: elements that the mask excludes are not accessed */
+    I_VGATHER,
     I_COUNT
 };
 
@@ -84,9 +90,13 @@ enum insn_operand {
     O_P,    /* MMX register, ModRM.reg */
     O_Q,    /* MMX register or memory */
     O_N,    /* MMX register, ModRM.rm only */
-    O_V,    /* XMM register, ModRM.reg */
+    O_V,    /* XMM register (VEX: or YMM), ModRM.reg */
     O_W,    /* XMM register or memory */
     O_U,    /* XMM register, ModRM.rm only */
+    O_H,    /* XMM or YMM register, VEX.vvvv */
+    O_L,    /* XMM or YMM register, immediate byte's high four bits */
+    O_VM,   /* memory with a vector register as index (VSIB), ModRM.rm */
+    O_B,    /* GPR, VEX.vvvv */
     O_ST,   /* x87 stack operand(s), implied */
 };
 /* clang-format on */
@@ -103,6 +113,7 @@ enum insn_size {
     SZ_V64,  /* 8; 2 with 66 (PUSH, POP ...) */
     SZ_F64,  /* 8 always (near branches; 66 ignored as AMD and Intel differ: we follow Intel) */
     SZ_Z,    /* 4; 2 with 66 (REX.W ignored: port I/O) */
+    SZ_X,    /* 16; 32 with VEX.L */
 };
 
 /* Attributes. */
@@ -113,7 +124,7 @@ enum insn_size {
 #define IA_IOPL 0x00000010u   /* sensitive to IOPL or the I/O bitmap */
 #define IA_END 0x00000020u    /* ends a block: changes RIP, mode, or interrupt state */
 #define IA_BRANCH 0x00000040u /* changes RIP */
-#define IA_ALIGN 0x00000080u  /* memory operand must be naturally aligned (16 bytes): #GP */
+#define IA_ALIGN 0x00000080u  /* memory operand (16 or 32 bytes) must be naturally aligned: #GP */
 #define IA_EFLAGS                                                                                  \
     0x00000100u /* native instruction that sets EFLAGS (COMISD, PTEST, PCMPxSTRx, FCOMI) */
 #define IA_RCX_OUT 0x00000200u   /* native: writes ECX (PCMPxSTRI) */
@@ -130,6 +141,12 @@ enum insn_size {
 #define IA_X87_NOWAIT 0x00020000u /* x87 without a check for pending exceptions */
 #define IA_FP_ARITH 0x00040000u   /* may raise SIMD FP exceptions (#XM) */
 #define IA_REL8 0x00080000u       /* O_J is one byte */
+/* What a VEX prefix must say, else #UD; without any, L and W choose or do not matter. */
+#define IA_L0 0x00100000u
+#define IA_L1 0x00200000u
+#define IA_W0 0x00400000u
+#define IA_W1 0x00800000u
+#define IA_LIG 0x01000000u /* scalar: L has no meaning and is ignored */
 
 /* Arithmetic flags as bits, in EFLAGS positions. */
 #define IF_CF 0x001u
@@ -160,12 +177,31 @@ enum insn_feature {
     IFT_FSGSBASE,
     IFT_MOVBE,
     IFT_RDTSCP,
+    IFT_AVX, /* and AVX2: a model has both or none */
+    IFT_FMA,
+    IFT_F16C,
+    IFT_BMI1,
+    IFT_BMI2,
+    IFT_LZCNT,
+    IFT_XSAVE,
+    IFT_XSAVEOPT,
+    IFT_COUNT
 };
+
+/* What the CPU models have, one bit for each feature. An encoding whose feature is missing is #UD;
+ * but TZCNT and LZCNT are then BSF and BSR. */
+#define INSN_FEATURE(f) (UINT64_C(1) << (f))
+#define INSN_MODEL_V3 (INSN_FEATURE(IFT_COUNT) - 1)
+#define INSN_MODEL_V2                                                                              \
+    (INSN_MODEL_V3 &                                                                               \
+     ~(INSN_FEATURE(IFT_MOVBE) | INSN_FEATURE(IFT_AVX) | INSN_FEATURE(IFT_FMA) |                   \
+       INSN_FEATURE(IFT_F16C) | INSN_FEATURE(IFT_BMI1) | INSN_FEATURE(IFT_BMI2) |                  \
+       INSN_FEATURE(IFT_LZCNT) | INSN_FEATURE(IFT_XSAVE) | INSN_FEATURE(IFT_XSAVEOPT)))
 
 struct insn_desc {
     const char *name;  /* lower-case mnemonic, for traces and tests */
     uint16_t id;       /* enum insn_id */
-    uint8_t op[3];     /* enum insn_operand */
+    uint8_t op[4];     /* enum insn_operand */
     uint8_t size;      /* enum insn_size */
     uint16_t mem_size; /* bytes of the memory operand where it differs from opsize, else 0 */
     uint8_t feature;   /* enum insn_feature */
@@ -191,19 +227,24 @@ struct insn {
     bool addr32;    /* 67 prefix: addresses are truncated to 32 bits */
     bool has_rex;   /* SPL BPL SIL DIL instead of AH CH DH BH */
     bool has_modrm;
-    bool is_mem; /* ModRM.rm is memory; base, index, scale, disp are valid */
-    uint8_t rex; /* 0x40-0x4f, or 0 */
+    bool is_mem;     /* ModRM.rm is memory; base, index, scale, disp are valid */
+    uint8_t rex;     /* 0x40-0x4f, or 0; of a VEX prefix: its W, R, X, B in the same form */
+    uint8_t vex_map; /* 1 (0F), 2 (0F38), 3 (0F3A); 0: no VEX prefix, and then the others are 0 */
+    uint8_t vex_pp;  /* 0 none, 1 66, 2 F3, 3 F2 */
+    uint8_t vex_l;   /* 0: 128 bits, 1: 256 bits; 0 where it is ignored */
+    uint8_t vvvv;    /* the register it names; 0 where none is */
     uint8_t mod;
     uint8_t reg;   /* ModRM.reg, REX.R applied (also for XMM; ignored bits masked for MMX, Sreg) */
     uint8_t rm;    /* ModRM.rm register number, REX.B applied; O_Z: the register, REX.B applied */
     uint8_t base;  /* 0-15, INSN_NO_REG or INSN_REG_RIP */
-    uint8_t index; /* 0-15 or INSN_NO_REG */
+    uint8_t index; /* 0-15 or INSN_NO_REG; O_VM: a vector register */
     uint8_t scale; /* log2 */
     uint8_t
         seg; /* enum seg_index order of an override that counts (FS 4, GS 5), else INSN_NO_SEG */
     uint16_t mem_size; /* bytes of the memory operand (desc->mem_size, or opsize) */
     /* where the parts are in bytes[], for re-encoding: opcode_off points at the first opcode byte
-     * after legacy prefixes and REX (that is, at the 0F escape if there is one) */
+     * after legacy prefixes and REX (that is, at the 0F escape or the VEX prefix if there is one)
+     */
     uint8_t opcode_off, modrm_off, disp_off, imm_off;
     uint8_t disp_size, imm_size;
     int32_t disp;
@@ -226,10 +267,11 @@ enum insn_error {
 enum insn_error insn_decode(const uint8_t *bytes, size_t len, struct insn *out);
 
 /* All rows, for test generators: calls fn for every encoding that the table knows. map is 0 (one
- * byte), 1 (0F), 2 (0F38), 3 (0F3A), 4 (x87, opcode D8-DF with the full ModRM byte in sub); prefix
- * is 0, 0x66, 0xf2 or 0xf3 when mandatory; sub is ModRM.reg (0-7) for groups, the whole ModRM byte
- * (0xc0-0xff) where it selects the row (and for all x87 register forms), -1 otherwise. Memory or
- * register form: the operand kinds tell; a group row without a ModRM operand is register form. */
+ * byte), 1 (0F), 2 (0F38), 3 (0F3A), 4 (x87, opcode D8-DF with the full ModRM byte in sub), 5 to 7
+ * (1 to 3 with a VEX prefix; prefix is then what VEX.pp stands for); prefix is 0, 0x66, 0xf2 or
+ * 0xf3 when mandatory; sub is ModRM.reg (0-7) for groups, the whole ModRM byte (0xc0-0xff) where it
+ * selects the row (and for all x87 register forms), -1 otherwise. Memory or register form: the
+ * operand kinds tell; a group row without a ModRM operand is register form. */
 void insn_table_walk(void (*fn)(void *opaque, unsigned map, unsigned opcode, unsigned prefix,
                                 int sub, const struct insn_desc *desc),
                      void *opaque);

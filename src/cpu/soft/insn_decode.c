@@ -18,7 +18,8 @@ struct dec {
     const uint8_t *p;
     unsigned pos, limit; /* next byte; bytes that may be read, at most 15 */
     uint8_t rex, rep, modrm;
-    bool osz16, mandatory, have_modrm;
+    uint8_t vex; /* its byte with vvvv, L and pp */
+    bool osz16, mandatory, have_modrm, is_vex, prefixed;
 };
 
 enum prefix_class { PC_OPCODE, PC_REX, PC_OSZ, PC_ASZ, PC_REP, PC_LOCK, PC_SEG, PC_IGNORED };
@@ -32,9 +33,9 @@ static const uint8_t prefix_classes[256] = {
 
 /* Operand size by enum insn_size: with 66, plain, with REX.W. */
 static const uint8_t op_sizes[][3] = {
-    [SZ_NONE] = {0, 0, 0}, [SZ_B] = {1, 1, 1}, [SZ_W] = {2, 2, 2}, [SZ_D] = {4, 4, 4},
-    [SZ_Q] = {8, 8, 8},    [SZ_V] = {2, 4, 8}, [SZ_Y] = {4, 4, 8}, [SZ_V64] = {2, 8, 8},
-    [SZ_F64] = {8, 8, 8},  [SZ_Z] = {2, 4, 4},
+    [SZ_NONE] = {0, 0, 0}, [SZ_B] = {1, 1, 1}, [SZ_W] = {2, 2, 2},    [SZ_D] = {4, 4, 4},
+    [SZ_Q] = {8, 8, 8},    [SZ_V] = {2, 4, 8}, [SZ_Y] = {4, 4, 8},    [SZ_V64] = {2, 8, 8},
+    [SZ_F64] = {8, 8, 8},  [SZ_Z] = {2, 4, 4}, [SZ_X] = {16, 16, 16},
 };
 
 static inline unsigned size_index(const struct dec *d)
@@ -88,6 +89,7 @@ static enum insn_error get_prefixes(struct dec *d, struct insn *out)
             continue;
         }
         d->rex = 0; /* REX counts only right before the opcode */
+        d->prefixed |= cls == PC_OSZ || cls == PC_REP || cls == PC_LOCK;
         switch (cls) {
         case PC_OSZ:
             d->osz16 = true;
@@ -110,11 +112,46 @@ static enum insn_error get_prefixes(struct dec *d, struct insn *out)
     }
 }
 
+/* The prefix that starts with b (C4, C5), and the opcode. */
+static enum insn_error get_vex(struct dec *d, uint8_t b, struct insn *out,
+                               const struct insn_node **node)
+{
+    static const struct insn_node *const maps[3] = {insn_map_vex0f, insn_map_vex0f38,
+                                                    insn_map_vex0f3a};
+    unsigned need = b == 0xc4 ? 3 : 2;
+    if (unlikely(d->rex != 0 || d->prefixed)) {
+        return INSN_UD;
+    }
+    if (unlikely(d->pos + need > d->limit)) {
+        return out_of_bytes(d);
+    }
+    const uint8_t *p = d->p + d->pos;
+    uint8_t rxb = (uint8_t)~p[0];
+    d->pos += need;
+    d->is_vex = true;
+    d->vex = p[need - 2];
+    d->rex = 0x40u | (rxb >> 5 & 4u);
+    out->vex_map = 1;
+    if (b == 0xc4) {
+        d->rex = 0x40u | rxb >> 5 | (p[1] >> 4 & 8u);
+        out->vex_map = p[0] & 0x1fu;
+        if (out->vex_map < 1 || out->vex_map > 3) {
+            return INSN_UD;
+        }
+    }
+    out->vex_pp = d->vex & 3u;
+    *node = &maps[out->vex_map - 1][p[need - 1]];
+    return INSN_OK;
+}
+
 /* Read the opcode bytes and select the table slot. */
-static enum insn_error get_opcode(struct dec *d, const struct insn_node **node)
+static enum insn_error get_opcode(struct dec *d, struct insn *out, const struct insn_node **node)
 {
     const struct insn_node *map = insn_map_1byte;
     uint8_t b = d->p[d->pos++];
+    if ((b & 0xfe) == 0xc4) {
+        return get_vex(d, b, out, node);
+    }
     if (b == 0x0f) {
         if (unlikely(d->pos == d->limit)) {
             return out_of_bytes(d);
@@ -147,6 +184,9 @@ static inline bool get_modrm(struct dec *d)
 
 static inline unsigned prefix_index(const struct dec *d)
 {
+    if (d->is_vex) {
+        return d->vex & 3u;
+    }
     return d->rep == REP_REPE ? 2u : d->rep == REP_REPNE ? 3u : d->osz16 ? 1u : 0u;
 }
 
@@ -170,6 +210,12 @@ static enum insn_error find_row(struct dec *d, const struct insn_node **pnode)
         case NK_REXB:
             i = d->rex & 1u;
             break;
+        case NK_VEXL:
+            i = d->vex >> 2 & 1u;
+            break;
+        case NK_VEXW:
+            i = d->rex >> 3 & 1u;
+            break;
         default:
             if (!get_modrm(d)) {
                 return out_of_bytes(d);
@@ -186,7 +232,7 @@ static enum insn_error find_row(struct dec *d, const struct insn_node **pnode)
 }
 
 /* SIB and displacement of a memory operand. */
-static enum insn_error get_memory(struct dec *d, struct insn *out)
+static enum insn_error get_memory(struct dec *d, unsigned enc, struct insn *out)
 {
     unsigned mod = d->modrm >> 6, rm = d->modrm & 7u;
     unsigned rexb = (unsigned)(d->rex & 1u) << 3;
@@ -197,7 +243,7 @@ static enum insn_error get_memory(struct dec *d, struct insn *out)
         }
         uint8_t sib = d->p[d->pos++];
         unsigned index = ((sib >> 3) & 7u) | (unsigned)(d->rex & 2u) << 2;
-        if (index != 4) {
+        if (index != 4 || (enc & NE_VSIB) != 0) {
             out->index = (uint8_t)index;
             out->scale = sib >> 6;
         }
@@ -240,7 +286,10 @@ static enum insn_error get_operands(struct dec *d, unsigned enc, struct insn *ou
         if ((enc & NE_REG) != 0) {
             return INSN_UD;
         }
-        return get_memory(d, out);
+        if (unlikely((enc & NE_VSIB) != 0 && out->rm != 4)) {
+            return INSN_UD;
+        }
+        return get_memory(d, enc, out);
     }
     if ((enc & NE_MEM) != 0) {
         return INSN_UD;
@@ -302,6 +351,7 @@ static void clear(struct insn *out)
     out->len = out->opsize = out->cond = out->rep = 0;
     out->lock = out->addr32 = out->has_rex = out->has_modrm = out->is_mem = false;
     out->rex = out->mod = out->reg = out->rm = 0;
+    out->vex_map = out->vex_pp = out->vex_l = out->vvvv = 0;
     out->base = out->index = INSN_NO_REG;
     out->scale = 0;
     out->seg = INSN_NO_SEG;
@@ -335,6 +385,26 @@ static inline void copy_bytes(struct insn *out, const uint8_t *p, unsigned n, si
     *(any_u64 *)(out->bytes + 7) = *(any_u64 *)((uint8_t *)w + 7);
 }
 
+/* What the row asks of the VEX prefix, and the fields that come from it. Source: SDM vol. 2, 2.3.
+ */
+static enum insn_error check_vex(const struct dec *d, unsigned enc, struct insn *out)
+{
+    uint32_t attr = out->desc->attr;
+    bool l = (d->vex & 4u) != 0, w = (d->rex & 8u) != 0;
+    unsigned vvvv = ~(unsigned)d->vex >> 3 & 15u;
+    out->vvvv = (uint8_t)vvvv;
+    out->has_rex = false;
+    out->vex_l = l && (attr & IA_LIG) == 0;
+    if (out->desc->size == SZ_X && l) {
+        out->opsize = 32;
+        out->mem_size = out->desc->mem_size != 0 ? out->desc->mem_size : 32;
+    }
+    bool bad = (l && (attr & IA_L0) != 0) || (!l && (attr & IA_L1) != 0) ||
+               (w && (attr & IA_W0) != 0) || (!w && (attr & IA_W1) != 0) ||
+               ((enc & NE_VVVV) == 0 && vvvv != 0);
+    return bad ? INSN_UD : INSN_OK;
+}
+
 static enum insn_error decode(struct dec *d, struct insn *out)
 {
     const struct insn_node *node;
@@ -343,7 +413,7 @@ static enum insn_error decode(struct dec *d, struct insn *out)
         return e;
     }
     out->opcode_off = (uint8_t)d->pos;
-    e = get_opcode(d, &node);
+    e = get_opcode(d, out, &node);
     if (unlikely(e != INSN_OK)) {
         return e;
     }
@@ -364,6 +434,12 @@ static enum insn_error decode(struct dec *d, struct insn *out)
     out->rep = d->mandatory ? 0 : d->rep;
     out->reg = (opcode >> 3) & 7u;
     out->rm = (opcode & 7u) | (d->rex & 1u) << 3;
+    if (d->is_vex) {
+        e = check_vex(d, enc, out);
+        if (unlikely(e != INSN_OK)) {
+            return e;
+        }
+    }
     if ((enc & NE_MODRM) != 0 || d->have_modrm) {
         if (!get_modrm(d)) {
             return out_of_bytes(d);
@@ -379,6 +455,9 @@ static enum insn_error decode(struct dec *d, struct insn *out)
     }
     if (desc->id == I_XCHG) {
         out->lock = out->is_mem;
+    } else if (desc->id == I_VGATHER &&
+               (out->reg == out->vvvv || out->reg == out->index || out->vvvv == out->index)) {
+        return INSN_UD;
     }
     return (enc & NE_IMM) != 0 ? get_immediate(d, enc, out) : INSN_OK;
 }

@@ -21,6 +21,8 @@ enum insn_node_kind {
     NK_RM,     /* sub[8]: ModRM.rm without REX.B */
     NK_OPSZ,   /* sub[3]: operand size 16, 32, 64 */
     NK_REXB,   /* sub[2]: REX.B */
+    NK_VEXL,   /* sub[2]: VEX.L */
+    NK_VEXW,   /* sub[2]: VEX.W */
 };
 
 /* What the decoder must know of a row's operands, computed from the kinds at compile time. */
@@ -39,6 +41,8 @@ enum insn_node_kind {
 #define NE_IV 0x1000u
 #define NE_J 0x2000u
 #define NE_O 0x4000u
+#define NE_VVVV 0x8000u  /* VEX.vvvv is a register; else it must be 1111 */
+#define NE_VSIB 0x10000u /* SIB with a vector register as index */
 
 struct insn_node {
     union {
@@ -46,50 +50,54 @@ struct insn_node {
         const struct insn_node *sub;
     };
     uint8_t kind; /* enum insn_node_kind */
-    uint16_t enc; /* NE_*, for a row */
+    uint32_t enc; /* NE_*, for a row */
 };
 
 extern const struct insn_node insn_map_1byte[256];
 extern const struct insn_node insn_map_0f[256];
 extern const struct insn_node insn_map_0f38[256];
 extern const struct insn_node insn_map_0f3a[256];
+/* The same opcodes behind a VEX prefix. */
+extern const struct insn_node insn_map_vex0f[256];
+extern const struct insn_node insn_map_vex0f38[256];
+extern const struct insn_node insn_map_vex0f3a[256];
 /* The x87 opcodes D8-DF, linked from insn_map_1byte: by memory or register form, then reg. */
 extern const struct insn_node insn_x87[8][2];
 
-#define NE_HAS(k, a, b, c) (O_##a == O_##k || O_##b == O_##k || O_##c == O_##k)
-#define NE_IMM_OF(a, b, c)                                                                         \
-    ((NE_HAS(I, a, b, c) ? NE_I : 0u) | (NE_HAS(IB, a, b, c) ? NE_IB : 0u) |                       \
-     (NE_HAS(IUB, a, b, c) ? NE_IUB : 0u) | (NE_HAS(IW, a, b, c) ? NE_IW : 0u) |                   \
-     (NE_HAS(IV, a, b, c) ? NE_IV : 0u) | (NE_HAS(J, a, b, c) ? NE_J : 0u) |                       \
-     (NE_HAS(O, a, b, c) ? NE_O : 0u))
-#define NE_CTL(a, b, c) (NE_HAS(C, a, b, c) || NE_HAS(D, a, b, c))
-#define NE_MMX(a, b, c) (NE_HAS(P, a, b, c) || NE_HAS(Q, a, b, c) || NE_HAS(N, a, b, c))
-#define NE_OF(a, b, c)                                                                             \
-    ((NE_HAS(E, a, b, c) || NE_HAS(G, a, b, c) || NE_HAS(M, a, b, c) || NE_HAS(R, a, b, c) ||      \
-              NE_HAS(S, a, b, c) || NE_HAS(V, a, b, c) || NE_HAS(W, a, b, c) ||                    \
-              NE_HAS(U, a, b, c) || NE_CTL(a, b, c) || NE_MMX(a, b, c)                             \
-          ? NE_MODRM                                                                               \
-          : 0u) |                                                                                  \
-     (NE_HAS(M, a, b, c) ? NE_MEM : 0u) |                                                          \
-     (NE_HAS(N, a, b, c) || NE_HAS(U, a, b, c) || (NE_HAS(R, a, b, c) && !NE_CTL(a, b, c))         \
-          ? NE_REG                                                                                 \
-          : 0u) |                                                                                  \
-     (NE_CTL(a, b, c) ? NE_ANYMOD : 0u) |                                                          \
-     (NE_HAS(G, a, b, c) || NE_HAS(V, a, b, c) || NE_CTL(a, b, c) ? NE_REXR : 0u) |                \
-     (NE_HAS(E, a, b, c) || NE_HAS(R, a, b, c) || NE_HAS(W, a, b, c) || NE_HAS(U, a, b, c)         \
-          ? NE_REXB                                                                                \
-          : 0u) |                                                                                  \
-     (NE_HAS(Z, a, b, c) ? NE_OPREG : 0u) | NE_IMM_OF(a, b, c) |                                   \
-     (NE_IMM_OF(a, b, c) ? NE_IMM : 0u))
+#define NE_HAS(k, a, b, c, d) (O_##a == O_##k || O_##b == O_##k || O_##c == O_##k || O_##d == O_##k)
+#define NE_IF(bits, k, ...) (NE_HAS(k, __VA_ARGS__) ? (bits) : 0u)
+#define NE_IMM_OF(...)                                                                             \
+    (NE_IF(NE_I, I, __VA_ARGS__) | NE_IF(NE_IB, IB, __VA_ARGS__) |                                 \
+     NE_IF(NE_IUB, IUB, __VA_ARGS__) | NE_IF(NE_IUB, L, __VA_ARGS__) |                             \
+     NE_IF(NE_IW, IW, __VA_ARGS__) | NE_IF(NE_IV, IV, __VA_ARGS__) | NE_IF(NE_J, J, __VA_ARGS__) | \
+     NE_IF(NE_O, O, __VA_ARGS__))
+#define NE_CTL(...) (NE_HAS(C, __VA_ARGS__) || NE_HAS(D, __VA_ARGS__))
+#define NE_OF(...)                                                                                 \
+    (NE_IF(NE_MODRM | NE_REXB, E, __VA_ARGS__) | NE_IF(NE_MODRM | NE_REXR, G, __VA_ARGS__) |       \
+     NE_IF(NE_MODRM | NE_MEM, M, __VA_ARGS__) |                                                    \
+     NE_IF(NE_MODRM | NE_MEM | NE_VSIB, VM, __VA_ARGS__) |                                         \
+     NE_IF(NE_MODRM | NE_REXB | (NE_CTL(__VA_ARGS__) ? 0u : NE_REG), R, __VA_ARGS__) |             \
+     NE_IF(NE_MODRM, S, __VA_ARGS__) | NE_IF(NE_MODRM | NE_REXR, V, __VA_ARGS__) |                 \
+     NE_IF(NE_MODRM | NE_REXB, W, __VA_ARGS__) |                                                   \
+     NE_IF(NE_MODRM | NE_REXB | NE_REG, U, __VA_ARGS__) |                                          \
+     (NE_CTL(__VA_ARGS__) ? NE_MODRM | NE_ANYMOD | NE_REXR : 0u) |                                 \
+     NE_IF(NE_MODRM, P, __VA_ARGS__) | NE_IF(NE_MODRM, Q, __VA_ARGS__) |                           \
+     NE_IF(NE_MODRM | NE_REG, N, __VA_ARGS__) | NE_IF(NE_OPREG, Z, __VA_ARGS__) |                  \
+     NE_IF(NE_VVVV, H, __VA_ARGS__) | NE_IF(NE_VVVV, B, __VA_ARGS__) | NE_IMM_OF(__VA_ARGS__) |    \
+     (NE_IMM_OF(__VA_ARGS__) ? NE_IMM : 0u))
 
-/* One row: mnemonic, id, three operand kinds, size, then designated members of struct insn_desc. */
-#define ROW(nm, id_, a, b, c, sz, ...)                                                             \
+/* One row: mnemonic, id, three operand kinds (ROW4: four), size, then designated members of struct
+ * insn_desc. */
+#define ROW4(nm, id_, a, b, c, d, sz, ...)                                                         \
     {                                                                                              \
-        .row =                                                                                     \
-            &(const struct insn_desc){                                                             \
-                .name = nm, .id = id_, .op = {O_##a, O_##b, O_##c}, .size = SZ_##sz, __VA_ARGS__}, \
-        .kind = NK_ROW, .enc = NE_OF(a, b, c)                                                      \
+        .row = &(const struct insn_desc){.name = nm,                                               \
+                                         .id = id_,                                                \
+                                         .op = {O_##a, O_##b, O_##c, O_##d},                       \
+                                         .size = SZ_##sz,                                          \
+                                         __VA_ARGS__},                                             \
+        .kind = NK_ROW, .enc = NE_OF(a, b, c, d)                                                   \
     }
+#define ROW(nm, id_, a, b, c, sz, ...) ROW4(nm, id_, a, b, c, NONE, sz, __VA_ARGS__)
 #define UD_NODE                                                                                    \
     {                                                                                              \
         .kind = NK_UD                                                                              \
@@ -105,6 +113,8 @@ extern const struct insn_node insn_x87[8][2];
 #define RM(...) NODE_OF(NK_RM, 8, __VA_ARGS__)
 #define OPSZ(...) NODE_OF(NK_OPSZ, 3, __VA_ARGS__)
 #define REXB(...) NODE_OF(NK_REXB, 2, __VA_ARGS__)
+#define VEXL(...) NODE_OF(NK_VEXL, 2, __VA_ARGS__)
+#define VEXW(...) NODE_OF(NK_VEXW, 2, __VA_ARGS__)
 
 /* Members of a row, short. FL: arithmetic flags read, written, left undefined. */
 #define FL(r, w, u) .flags_read = (r), .flags_written = (w), .flags_undefined = (u)

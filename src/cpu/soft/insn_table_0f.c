@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The two-byte (0F) opcode map.
- * Source: Intel SDM vol. 2, appendix A. Not in the CPU model, hence #UD: VMX, SMX, SVM, XSAVE, MPX,
- * CET, PKU, SGX, MONITOR, CLWB, CLFLUSHOPT, RDPID, 3DNow!, LZCNT and TZCNT (their F3 is ignored:
- * BSR, BSF).
+ * Source: Intel SDM vol. 2, appendix A. Not in any CPU model, hence #UD: VMX, SMX, SVM, XSAVEC,
+ * XSAVES, MPX, CET, PKU, SGX, MONITOR, CLWB, CLFLUSHOPT, RDPID, 3DNow!.
  */
 #include "cpu/soft/insn_node.h"
 
@@ -37,7 +36,9 @@
             DT_ROW("lgdt", I_LGDT, IA_LOAD | IA_PRIV), DT_ROW("lidt", I_LIDT, IA_LOAD | IA_PRIV),  \
             SMSW, UD_NODE, LMSW,                                                                   \
             ROW("invlpg", I_INVLPG, M, NONE, NONE, NONE, MEMSZ(1), AT(A_SYS))),                    \
-        REG(RM(UD_NODE, PLAIN("vmcall", I_VMCALL, AT(IA_END))), UD_NODE, UD_NODE,                  \
+        REG(RM(UD_NODE, PLAIN("vmcall", I_VMCALL, AT(IA_END))), UD_NODE,                           \
+            RM(PFX(PLAIN("xgetbv", I_XGETBV, FT(XSAVE))),                                          \
+               PFX(PLAIN("xsetbv", I_XSETBV, FT(XSAVE), AT(A_SYS)))),                              \
             RM(UD_NODE, PLAIN("vmmcall", I_VMCALL, AT(IA_END))), SMSW, UD_NODE, LMSW,              \
             RM(PLAIN("swapgs", I_SWAPGS, AT(IA_PRIV)), PLAIN("rdtscp", I_RDTSCP, FT(RDTSCP)))))
 
@@ -61,7 +62,8 @@
 #define SHD(nm, id, cnt)                                                                           \
     OPSZ(SHD_ROW(nm, id, cnt, ALL), SHD_ROW(nm, id, cnt, IF_AF | IF_OF),                           \
          SHD_ROW(nm, id, cnt, IF_AF | IF_OF))
-#define SCANFL FL(0, ALL, ALL & ~IF_ZF)
+#define SCAN(nm, id) ROW(nm, id, G, E, NONE, V, FL(0, ALL, ALL & ~IF_ZF), AT(IA_LOAD))
+#define COUNT(nm, id, ft) ROW(nm, id, G, E, NONE, V, FL(0, ALL, ALL & ~(IF_CF | IF_ZF)), FT(ft), AT(IA_LOAD))
 
 #define RNDFL FL(0, ALL, 0)
 #define CX8 ROW("cmpxchg8b", I_CMPXCHG8B, M, NONE, NONE, Q, FL(0, IF_ZF, 0), AT(A_LK))
@@ -75,6 +77,7 @@
 
 #define FXROW(nm, id, at) ROW(nm, id, M, NONE, NONE, NONE, MEMSZ(512), FT(SSE), AT(IA_ALIGN | (at)))
 #define MXROW(nm, id, at) ROW(nm, id, M, NONE, NONE, D, FT(SSE), AT(at))
+#define XSROW(nm, id, ft, at) ROW(nm, id, M, NONE, NONE, NONE, MEMSZ(832), FT(ft), AT(at))
 #define NP(...) PFX(__VA_ARGS__)
 #define F3(...) PFX(UD_NODE, UD_NODE, __VA_ARGS__)
 #define BASE_ROW(nm, id) ROW(nm, id, R, NONE, NONE, Y, FT(FSGSBASE))
@@ -82,7 +85,10 @@
     MOD(REG(NP(FXROW("fxsave", I_FXSAVE, IA_STORE)),                                               \
             NP(FXROW("fxrstor", I_FXRSTOR, IA_LOAD | IA_END)),                                     \
             NP(MXROW("ldmxcsr", I_LDMXCSR, IA_LOAD | IA_END)),                                     \
-            NP(MXROW("stmxcsr", I_STMXCSR, IA_STORE)), UD_NODE, UD_NODE, UD_NODE,                  \
+            NP(MXROW("stmxcsr", I_STMXCSR, IA_STORE)),                                             \
+            NP(XSROW("xsave", I_XSAVE, XSAVE, A_RMW)),                                             \
+            NP(XSROW("xrstor", I_XRSTOR, XSAVE, IA_LOAD | IA_END)),                                \
+            NP(XSROW("xsaveopt", I_XSAVEOPT, XSAVEOPT, A_RMW)),                                    \
             NP(ROW("clflush", I_CLFLUSH, M, NONE, NONE, NONE, MEMSZ(1), FT(SSE2), AT(IA_LOAD)))),  \
         REG(F3(BASE_ROW("rdfsbase", I_RDFSBASE)), F3(BASE_ROW("rdgsbase", I_RDGSBASE)),            \
             F3(BASE_ROW("wrfsbase", I_WRFSBASE)), F3(BASE_ROW("wrgsbase", I_WRGSBASE)), UD_NODE,   \
@@ -149,8 +155,8 @@ const struct insn_node insn_map_0f[256] = {
     [0xb9] = ROW("ud1", I_UD, G, E, NONE, V, AT(IA_END)),
     [0xba] = GRP8,
     [0xbb] = BIT_ROW("btc", I_BTC, G, A_LK),
-    [0xbc] = ROW("bsf", I_BSF, G, E, NONE, V, SCANFL, AT(IA_LOAD)),
-    [0xbd] = ROW("bsr", I_BSR, G, E, NONE, V, SCANFL, AT(IA_LOAD)),
+    [0xbc] = PFX(SCAN("bsf", I_BSF), SCAN("bsf", I_BSF), COUNT("tzcnt", I_TZCNT, BMI1), SCAN("bsf", I_BSF)),
+    [0xbd] = PFX(SCAN("bsr", I_BSR), SCAN("bsr", I_BSR), COUNT("lzcnt", I_LZCNT, LZCNT), SCAN("bsr", I_BSR)),
     [0xbe] = ROW("movsx", I_MOVSX, G, E, NONE, V, MEMSZ(1), AT(IA_LOAD)),
     [0xbf] = ROW("movsx", I_MOVSX, G, E, NONE, V, MEMSZ(2), AT(IA_LOAD)),
     [0xc0] = ROW("xadd", I_XADD, E, G, NONE, B, FL(0, ALL, 0), AT(A_LK)),

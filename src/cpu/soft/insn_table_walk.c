@@ -32,8 +32,9 @@ static void report(const struct walk *w, const struct insn_desc *row)
 static void walk_node(const struct walk *w, const struct insn_node *node)
 {
     static const uint8_t prefixes[4] = {0, 0x66, 0xf3, 0xf2};
-    static const uint8_t counts[] = {[NK_PREFIX] = 4, [NK_REP] = 4,  [NK_MOD] = 2, [NK_REG] = 8,
-                                     [NK_RM] = 8,     [NK_OPSZ] = 3, [NK_REXB] = 2};
+    static const uint8_t counts[] = {
+        [NK_PREFIX] = 4, [NK_REP] = 4,  [NK_MOD] = 2,  [NK_REG] = 8, [NK_RM] = 8,
+        [NK_OPSZ] = 3,   [NK_REXB] = 2, [NK_VEXL] = 2, [NK_VEXW] = 2};
     if (node->kind == NK_UD) {
         return;
     }
@@ -58,7 +59,7 @@ static void walk_node(const struct walk *w, const struct insn_node *node)
             next.rm = (int)i;
             break;
         default:
-            break; /* by operand size or REX.B: each row is reported */
+            break; /* by operand size, REX.B, VEX.L or VEX.W: each row is reported */
         }
         walk_node(&next, &node->sub[i]);
     }
@@ -68,9 +69,14 @@ void insn_table_walk(void (*fn)(void *opaque, unsigned map, unsigned opcode, uns
                                 int sub, const struct insn_desc *desc),
                      void *opaque)
 {
-    const struct insn_node *const maps[4] = {insn_map_1byte, insn_map_0f, insn_map_0f38,
-                                             insn_map_0f3a};
-    for (unsigned map = 0; map < 4; map++) {
+    static const struct insn_node *const maps[8] = {
+        insn_map_1byte, insn_map_0f,      insn_map_0f38,   insn_map_0f3a,
+        NULL, /* x87, out of the first */
+        insn_map_vex0f, insn_map_vex0f38, insn_map_vex0f3a};
+    for (unsigned map = 0; map < 8; map++) {
+        if (maps[map] == NULL) {
+            continue;
+        }
         for (unsigned opcode = 0; opcode < 256; opcode++) {
             bool x87 = map == 0 && opcode >= 0xd8 && opcode <= 0xdf;
             struct walk w = {.fn = fn,

@@ -270,6 +270,7 @@ static void test_operand_sizes(void **state)
         {{0x0f, 0xc7, 0x08}, 8, 8},                      /* CMPXCHG8B */
         {{0x48, 0x0f, 0xc7, 0x08}, 8, 16},               /* CMPXCHG16B */
         {{0x0f, 0xae, 0x00}, 0, 512},                    /* FXSAVE */
+        {{0x0f, 0xae, 0x20}, 0, 832},                    /* XSAVE */
         {{0x0f, 0xae, 0x10}, 4, 4},                      /* LDMXCSR */
         {{0xd8, 0x00}, 0, 4},                            /* FADD m32 */
         {{0xdc, 0x00}, 0, 8},                            /* FADD m64 */
@@ -352,19 +353,18 @@ static void test_register_numbers(void **state)
 /* Not in the model, or not in 64-bit mode. */
 static void test_undefined(void **state)
 {
-    static const uint8_t one_byte[] = {0x06, 0x07, 0x0e, 0x16, 0x17, 0x1e, 0x1f, 0x27,
-                                       0x2f, 0x37, 0x3f, 0x60, 0x61, 0x62, 0x82, 0x9a,
-                                       0xc4, 0xc5, 0xce, 0xd4, 0xd5, 0xd6, 0xea};
+    static const uint8_t one_byte[] = {0x06, 0x07, 0x0e, 0x16, 0x17, 0x1e, 0x1f,
+                                       0x27, 0x2f, 0x37, 0x3f, 0x60, 0x61, 0x62,
+                                       0x82, 0x9a, 0xce, 0xd4, 0xd5, 0xd6, 0xea};
     struct insn in;
     for (size_t i = 0; i < sizeof(one_byte); i++) {
         assert_int_equal(insn_decode(&one_byte[i], 1, &in), INSN_UD);
     }
     UD(0x8f, 0xe8, 0x78);             /* XOP */
-    UD(0x0f, 0x01, 0xd0);             /* XGETBV */
+    UD(0x66, 0x0f, 0x01, 0xd0);       /* XGETBV with a prefix */
     UD(0x0f, 0x01, 0xca);             /* CLAC */
     UD(0x0f, 0x01, 0xc8);             /* MONITOR */
     UD(0x0f, 0x01, 0xd8);             /* VMRUN */
-    UD(0x0f, 0xae, 0x20);             /* XSAVE */
     UD(0x0f, 0xae, 0x28);             /* XRSTOR */
     UD(0x66, 0x0f, 0xae, 0x38);       /* CLFLUSHOPT */
     UD(0x66, 0x0f, 0x38, 0x82, 0x00); /* INVPCID */
@@ -381,9 +381,11 @@ static void test_undefined(void **state)
     UD(0x8d, 0xc0);                   /* LEA with a register */
     OK(&in, 0x0f, 0x0b);
     assert_int_equal(in.desc->id, I_UD);
-    OK(&in, 0xf3, 0x0f, 0xbc, 0xc0); /* TZCNT without BMI1 */
-    assert_int_equal(in.desc->id, I_BSF);
-    OK(&in, 0xf3, 0x0f, 0xbd, 0xc0); /* LZCNT without ABM */
+    OK(&in, 0xf3, 0x0f, 0xbc, 0xc0);
+    assert_int_equal(in.desc->id, I_TZCNT);
+    OK(&in, 0xf3, 0x0f, 0xbd, 0xc0);
+    assert_int_equal(in.desc->id, I_LZCNT);
+    OK(&in, 0xf2, 0x0f, 0xbd, 0xc0);
     assert_int_equal(in.desc->id, I_BSR);
     OK(&in, 0xf3, 0x0f, 0xb8, 0xc0);
     assert_int_equal(in.desc->feature, IFT_POPCNT);
@@ -478,11 +480,27 @@ static bool names_mmx(const struct insn_desc *d)
     return false;
 }
 
+/* L and W by variant; vvvv, and the memory operand's index, are registers of their own. */
+static unsigned put_vex(uint8_t *code, unsigned map, unsigned prefix, unsigned variant)
+{
+    unsigned pp = prefix == 0x66 ? 1 : prefix == 0xf3 ? 2 : prefix == 0xf2 ? 3 : 0;
+    code[0] = 0xc4;
+    code[1] = (uint8_t)(0xe0 | map);
+    code[2] =
+        (uint8_t)((variant & 2) << 6 | (variant & 8 ? 0x70u : 0x78u) | (variant & 1) << 2 | pp);
+    return 3;
+}
+
 static bool decodes_to(unsigned map, unsigned opcode, unsigned prefix, int sub, unsigned variant,
                        const struct insn_desc *desc)
 {
     uint8_t code[32] = {0};
     unsigned n = 0;
+    if (map >= 5) {
+        n = put_vex(code, map - 4, prefix, variant);
+        prefix = 0;
+        variant &= 4;
+    }
     if ((variant & 3) == 1) {
         code[n++] = 0x66;
     }
@@ -503,6 +521,10 @@ static bool decodes_to(unsigned map, unsigned opcode, unsigned prefix, int sub, 
         code[n] = (uint8_t)sub;
     } else {
         code[n] = (uint8_t)((sub < 0 ? 0 : sub) << 3 | ((variant & 4) != 0 ? 0xc0 : 0));
+    }
+    if (desc->id == I_VGATHER) {
+        code[n] = 4;
+        code[n + 1] = 2 << 3;
     }
     struct insn in;
     return insn_decode(code, sizeof(code), &in) == INSN_OK && in.desc == desc;
@@ -526,7 +548,7 @@ static void check_row(void *opaque, unsigned map, unsigned opcode, unsigned pref
         assert_int_equal(a & (IA_LOAD | IA_STORE), IA_LOAD | IA_STORE);
     }
     if ((a & IA_ALIGN) != 0) {
-        assert_true(d->mem_size == 16 || d->mem_size == 512);
+        assert_true(d->mem_size == 16 || d->mem_size == 512 || d->size == SZ_X);
     }
     if (d->id == I_MMX || d->id == I_SSE) {
         assert_int_equal(names_mmx(d), d->id == I_MMX);
@@ -536,7 +558,7 @@ static void check_row(void *opaque, unsigned map, unsigned opcode, unsigned pref
         assert_true(d->feature == IFT_X87 || d->feature == IFT_SSE3);
     }
     unsigned found = 0;
-    for (unsigned variant = 0; variant < 8 && found == 0; variant++) {
+    for (unsigned variant = 0; variant < 16 && found == 0; variant++) {
         found = decodes_to(map, opcode, prefix, sub, variant, d);
     }
     if (found == 0) {
@@ -544,6 +566,61 @@ static void check_row(void *opaque, unsigned map, unsigned opcode, unsigned pref
                  sub, d->name);
     }
     w->found += found;
+}
+
+/* What must not stand before or in a VEX prefix. Source: SDM vol. 2, 2.3.2-2.3.10. */
+static void test_vex(void **state)
+{
+    struct insn in;
+    assert_int_equal(DEC(&in, 0xc5, 0xed, 0xfe, 0xcb), INSN_OK); /* vpaddd ymm1, ymm2, ymm3 */
+    assert_string_equal(in.desc->name, "vpaddd");
+    assert_int_equal(in.reg, 1);
+    assert_int_equal(in.vvvv, 2);
+    assert_int_equal(in.rm, 3);
+    assert_int_equal(in.vex_l, 1);
+    assert_int_equal(in.mem_size, 32);
+    assert_false(in.has_rex);
+    assert_int_equal(DEC(&in, 0xc4, 0x41, 0x2d, 0xfe, 0xcb), INSN_OK); /* ymm9, ymm10, ymm11 */
+    assert_int_equal(in.reg, 9);
+    assert_int_equal(in.vvvv, 10);
+    assert_int_equal(in.rm, 11);
+    static const uint8_t before[] = {0xf0, 0x66, 0xf2, 0xf3, 0x40, 0x48};
+    for (unsigned i = 0; i < sizeof(before); i++) {
+        assert_int_equal(DEC(&in, before[i], 0xc5, 0xed, 0xfe, 0xcb), INSN_UD);
+    }
+    assert_int_equal(DEC(&in, 0x64, 0x67, 0xc5, 0xed, 0xfe, 0x0b), INSN_OK); /* FS, 67: fine */
+    assert_true(in.addr32);
+    assert_int_equal(in.seg, 4);
+    assert_int_equal(DEC(&in, 0x48, 0x64, 0xc5, 0xed, 0xfe, 0x0b), INSN_OK); /* REX ignored */
+    assert_int_equal(DEC(&in, 0xc4, 0xe0, 0x6d, 0xfe, 0xcb), INSN_UD);       /* map 0 */
+    assert_int_equal(DEC(&in, 0xc4, 0xe4, 0x6d, 0xfe, 0xcb), INSN_UD);       /* map 4 */
+    assert_int_equal(DEC(&in, 0xc5, 0xf8, 0x28, 0xcb), INSN_OK);             /* vmovaps */
+    assert_int_equal(DEC(&in, 0xc5, 0xe8, 0x28, 0xcb), INSN_UD);             /* vvvv is unused */
+    assert_int_equal(DEC(&in, 0xc5, 0xe8, 0x12, 0xcb), INSN_OK);             /* vmovhlps */
+    assert_int_equal(DEC(&in, 0xc5, 0xec, 0x12, 0xcb), INSN_UD);             /* L1 */
+    assert_int_equal(DEC(&in, 0xc4, 0xe3, 0xfd, 0x00, 0xcb, 1), INSN_OK);    /* vpermq */
+    assert_int_equal(DEC(&in, 0xc4, 0xe3, 0xf9, 0x00, 0xcb, 1), INSN_UD);    /* L0 */
+    assert_int_equal(DEC(&in, 0xc4, 0xe3, 0x7d, 0x00, 0xcb, 1), INSN_UD);    /* W0 */
+    assert_int_equal(DEC(&in, 0xc5, 0xee, 0x58, 0xcb), INSN_OK);             /* vaddss: L ignored */
+    assert_int_equal(in.vex_l, 0);
+}
+
+/* vpgatherdd ymm1, [rax + ymm2 * 4], ymm3: three different registers, and a SIB byte. */
+static void test_vsib(void **state)
+{
+    struct insn in;
+    assert_int_equal(DEC(&in, 0xc4, 0xe2, 0x65, 0x90, 0x0c, 0x90), INSN_OK);
+    assert_int_equal(in.index, 2);
+    assert_int_equal(in.base, 0);
+    assert_int_equal(in.scale, 2);
+    assert_int_equal(in.vvvv, 3);
+    assert_int_equal(DEC(&in, 0xc4, 0xe2, 0x65, 0x90, 0x0c, 0xa0), INSN_OK);
+    assert_int_equal(in.index, 4); /* not "none" */
+    assert_int_equal(DEC(&in, 0xc4, 0xe2, 0x65, 0x90, 0x08), INSN_UD);
+    assert_int_equal(DEC(&in, 0xc4, 0xe2, 0x65, 0x90, 0xcc), INSN_UD);
+    assert_int_equal(DEC(&in, 0xc4, 0xe2, 0x65, 0x90, 0x0c, 0x88), INSN_UD); /* index = target */
+    assert_int_equal(DEC(&in, 0xc4, 0xe2, 0x75, 0x90, 0x0c, 0x90), INSN_UD); /* mask = target */
+    assert_int_equal(DEC(&in, 0xc4, 0xe2, 0x6d, 0x90, 0x0c, 0x90), INSN_UD); /* mask = index */
 }
 
 static void test_table(void **state)
@@ -573,6 +650,8 @@ int main(void)
         cmocka_unit_test(test_undefined),
         cmocka_unit_test(test_too_long),
         cmocka_unit_test(test_truncated),
+        cmocka_unit_test(test_vex),
+        cmocka_unit_test(test_vsib),
         cmocka_unit_test(test_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -68,9 +68,10 @@ const struct op *lift_stale_next(struct soft_cpu *cpu, const struct op *o)
     return NULL;
 }
 
-static bool feature_hidden(const struct insn *i)
+static bool feature_hidden(const struct soft_cpu *cpu, const struct insn *i)
 {
-    return i->desc->feature == IFT_MOVBE; /* not in model v2 */
+    return (cpu->features & INSN_FEATURE(i->desc->feature)) == 0 && i->desc->id != I_TZCNT &&
+           i->desc->id != I_LZCNT; /* bit_lift() knows what they are then */
 }
 
 static bool cannot_fault(const struct soft_cpu *cpu, const struct insn *i)
@@ -104,7 +105,7 @@ static void lift_one(struct builder *b)
         b->have_prev = false;
         return;
     }
-    bool known = !feature_hidden(&b->insn) &&
+    bool known = !feature_hidden(l->cpu, &b->insn) &&
                  (alu_lift(l) || mov_lift(l) || branch_lift(l) || stack_lift(l) || shift_lift(l) ||
                   bit_lift(l) || mul_lift(l) || string_lift(l) || atomic_lift(l) || misc_lift(l));
     if (!known) {

@@ -185,9 +185,11 @@ bool bit_lift(struct lift *l)
     case I_BT ... I_BTC:
         lift_bt(l);
         return true;
+    case I_TZCNT:
     case I_BSF:
         lift_scan(l, scans[0]);
         return true;
+    case I_LZCNT:
     case I_BSR:
         lift_scan(l, scans[1]);
         return true;

@@ -96,6 +96,7 @@ static int make_cpu(struct engine *e, unsigned index, struct sm_error *err)
     cpu->engine = e;
     cpu->index = index;
     cpu->gen[0] = cpu->gen[1] = 1;
+    cpu->features = INSN_MODEL_V2;
     cpu->lapic = calloc(1, sizeof *cpu->lapic);
     if (!cpu->lapic) {
         return err_set(err, SM_ENOMEM, "out of memory for a local APIC");
