@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A tar archive as a source. One pass over the headers makes an index: name, type, link target and
- * where the entry begins. An entry is then read by a fresh libarchive reader started at that
- * offset, so order does not matter and nothing is ever written under a name from the archive.
- * Compressed or unseekable archives are unpacked into one unnamed file first (tar_spool.c).
+ * where the data is. An entry is then read from there, so order does not matter and nothing is ever
+ * written under a name from the archive. Compressed or unseekable archives are copied into one
+ * unnamed file first (spool.c).
  */
 #include "image/source.h"
 
-#include <archive.h>
-#include <archive_entry.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -16,16 +14,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "image/tar_reader.h"
+#include "image/spool.h"
+#include "image/tarball.h"
 
 #define MAX_ENTRIES 100000
 #define MAX_NAME_BYTES (16u << 20) /* of all names and links together */
 #define MAX_HOPS 8
+#define BLOCK 65536
 
 struct entry {
-    char *name;   /* owned; cleaned: no leading "/" or "./" */
-    char *target; /* owned; cleaned, from the archive's root; NULL unless a link */
-    int64_t offset;
+    char *name;      /* owned; cleaned: no leading "/" or "./" */
+    char *target;    /* owned; cleaned, from the archive's root; NULL unless a link */
+    uint64_t offset; /* of the data of a file */
     uint64_t size_bytes;
     bool file;
 };
@@ -39,8 +39,15 @@ struct tar_source {
 
 struct entry_stream {
     struct stream stream;
-    struct tar_reader reader;
-    uint64_t left;
+    int fd; /* borrowed */
+    uint64_t offset, left;
+};
+
+/* The plain archive from its beginning, for the index. */
+struct archive_input {
+    int fd; /* borrowed */
+    uint64_t offset, size;
+    uint8_t block[BLOCK];
 };
 
 /* Append the n bytes of path at in to the clean path in out (len bytes, no '/' at either end).
@@ -86,19 +93,23 @@ static char *clean_name(const char *base, size_t base_len, const char *name)
     return out;
 }
 
-static int add_entry(struct tar_source *t, struct archive_entry *e, int64_t offset,
-                     struct sm_error *err)
+static ssize_t read_at(int fd, void *data, size_t len, uint64_t offset)
 {
-    const char *name = archive_entry_pathname(e);
-    const char *hard = archive_entry_hardlink(e);
-    const char *soft = archive_entry_symlink(e);
-    bool file = !hard && archive_entry_filetype(e) == AE_IFREG;
-    if (!name || !(file || hard || soft)) {
-        /* Folders and oddities hold nothing that we read; nor do names that libarchive cannot put
-         * into the process's locale, as all that we look for is ASCII. */
-        return SM_OK;
+    ssize_t n;
+    do {
+        n = pread(fd, data, len, (off_t)offset);
+    } while (n < 0 && errno == EINTR);
+    return n;
+}
+
+static int add_entry(struct tar_source *t, const struct tarball_entry *e, struct sm_error *err)
+{
+    bool file = e->type == TARBALL_REG && !e->sparse;
+    bool hard = e->type == TARBALL_HARDLINK, soft = e->type == TARBALL_SYMLINK;
+    if (!(file || hard || soft)) {
+        return SM_OK; /* folders and oddities hold nothing that we read */
     }
-    t->name_bytes += strlen(name) * 2 + (hard ? strlen(hard) : soft ? strlen(soft) : 0);
+    t->name_bytes += strlen(e->name) * 2 + strlen(e->link);
     if (t->n >= MAX_ENTRIES || t->name_bytes > MAX_NAME_BYTES) {
         return err_set(err, SM_EUNSUPPORTED, "%s holds too many entries", t->src.label);
     }
@@ -112,42 +123,72 @@ static int add_entry(struct tar_source *t, struct archive_entry *e, int64_t offs
         t->cap = cap;
     }
     struct entry *x = &t->entries[t->n];
-    *x = (struct entry){.offset = offset, .file = file};
-    x->size_bytes = file ? (uint64_t)archive_entry_size(e) : 0;
-    x->name = clean_name("", 0, name);
+    *x = (struct entry){.offset = e->stored_at, .size_bytes = e->stored, .file = file};
+    x->name = clean_name("", 0, e->name);
     if (!x->name) {
         return SM_OK; /* leaves the root: nobody will ask for it */
     }
     if (hard) {
-        x->target = clean_name("", 0, hard);
+        x->target = clean_name("", 0, e->link);
     } else if (soft) {
         const char *slash = strrchr(x->name, '/');
-        x->target = soft[0] == '/'
-                        ? clean_name("", 0, soft)
-                        : clean_name(x->name, slash ? (size_t)(slash - x->name) : 0, soft);
+        x->target = e->link[0] == '/'
+                        ? clean_name("", 0, e->link)
+                        : clean_name(x->name, slash ? (size_t)(slash - x->name) : 0, e->link);
     }
     t->n++;
     return SM_OK;
 }
 
+static int next_block(void *opaque, const uint8_t **data, size_t *len, struct sm_error *err)
+{
+    struct archive_input *in = opaque;
+    ssize_t n = read_at(in->fd, in->block, sizeof in->block, in->offset);
+    *data = in->block;
+    *len = n > 0 ? (size_t)n : 0;
+    in->offset += *len;
+    return n < 0 ? err_sys(err, "cannot read it") : 0;
+}
+
+static uint64_t skip_bytes(void *opaque, uint64_t len)
+{
+    struct archive_input *in = opaque;
+    uint64_t left = in->size > in->offset ? in->size - in->offset : 0;
+    uint64_t n = len < left ? len : left;
+    in->offset += n;
+    return n;
+}
+
+static int read_entries(struct tar_source *t, struct tarball *tar, struct sm_error *err)
+{
+    const struct tarball_entry *e;
+    int rc;
+    do {
+        rc = tarball_next(tar, &e, err);
+        if (rc == SM_ECORRUPT || rc == SM_EIO) {
+            err_wrap(err, rc, "%s is not a complete tar archive", t->src.label);
+        }
+        rc = rc || !e ? rc : add_entry(t, e, err);
+    } while (!rc && e);
+    return rc;
+}
+
 static int read_index(struct tar_source *t, struct sm_error *err)
 {
-    struct tar_reader r;
-    int rc = tar_reader_open(&r, t->fd, 0, err);
-    while (!rc) {
-        struct archive_entry *e;
-        int status = archive_read_next_header(r.archive, &e);
-        if (status == ARCHIVE_EOF) {
-            break;
-        }
-        if (status != ARCHIVE_OK && status != ARCHIVE_WARN) {
-            rc = err_set(err, SM_ECORRUPT, "%s is not a complete tar archive: %s", t->src.label,
-                         archive_error_string(r.archive));
-            break;
-        }
-        rc = add_entry(t, e, archive_read_header_position(r.archive), err);
+    struct stat st;
+    if (fstat(t->fd, &st)) {
+        return err_sys(err, "cannot look at %s", t->src.label);
     }
-    tar_reader_close(&r);
+    struct archive_input *in = calloc(1, sizeof *in);
+    struct tarball *tar = tarball_new((struct tarball_source){next_block, skip_bytes, in});
+    int rc = in && tar ? SM_OK : err_set(err, SM_ENOMEM, "out of memory");
+    if (!rc) {
+        in->fd = t->fd;
+        in->size = (uint64_t)st.st_size;
+        rc = read_entries(t, tar, err);
+    }
+    tarball_free(tar);
+    free(in);
     return rc;
 }
 
@@ -172,21 +213,17 @@ static const struct entry *find(const struct tar_source *t, const char *name)
 static ssize_t entry_read(struct stream *stream, void *data, size_t len)
 {
     struct entry_stream *s = (struct entry_stream *)stream;
-    size_t want = len < s->left ? len : (size_t)s->left;
-    ssize_t n = want ? archive_read_data(s->reader.archive, data, want) : 0;
-    if (n < 0) {
-        errno = EBADMSG;
-        return -1;
+    ssize_t n = read_at(s->fd, data, len < s->left ? len : (size_t)s->left, s->offset);
+    if (n > 0) {
+        s->offset += (uint64_t)n;
+        s->left -= (uint64_t)n;
     }
-    s->left -= (uint64_t)n;
     return n;
 }
 
 static void entry_close(struct stream *stream)
 {
-    struct entry_stream *s = (struct entry_stream *)stream;
-    tar_reader_close(&s->reader);
-    free(s);
+    free(stream);
 }
 
 static int tar_open(struct source *src, const char *name, struct stream **out, struct sm_error *err)
@@ -200,21 +237,9 @@ static int tar_open(struct source *src, const char *name, struct stream **out, s
     if (!s) {
         return err_set(err, SM_ENOMEM, "out of memory");
     }
-    int rc = tar_reader_open(&s->reader, t->fd, x->offset, err);
-    struct archive_entry *e;
-    if (!rc) {
-        int status = archive_read_next_header(s->reader.archive, &e);
-        /* Read alone, without what came before it, the entry must still be the same one. */
-        if ((status != ARCHIVE_OK && status != ARCHIVE_WARN) ||
-            (uint64_t)archive_entry_size(e) != x->size_bytes) {
-            rc = err_set(err, SM_ECORRUPT, "%s: cannot read the entry %s", src->label, name);
-        }
-    }
-    if (rc) {
-        entry_close(&s->stream);
-        return rc;
-    }
     s->stream = (struct stream){entry_read, entry_close, x->size_bytes};
+    s->fd = t->fd;
+    s->offset = x->offset;
     s->left = x->size_bytes;
     *out = &s->stream;
     return SM_OK;
@@ -250,14 +275,14 @@ static int open_plain(struct tar_source *t, const char *path, struct store *stor
         return err_set(err, SM_EINVAL, "%s is a folder, not an archive; did you mean oci:%s?", path,
                        path);
     }
-    int rc = S_ISREG(st.st_mode) ? tar_is_compressed(t->fd, path, &compressed, err) : SM_OK;
+    int rc = S_ISREG(st.st_mode) ? spool_is_needed(t->fd, path, &compressed, err) : SM_OK;
     if (rc || !compressed) {
         return rc;
     }
     int plain;
     rc = store_temp_file(store, &plain, err);
     if (!rc) {
-        rc = tar_unpack(t->fd, path, plain, err);
+        rc = spool_copy(t->fd, path, plain, err);
         close(t->fd);
         t->fd = plain;
     }

@@ -70,8 +70,8 @@ int tarball_take(struct tarball *t, void *out, size_t len, const char *what, str
     size_t got;
     int rc = take_some(t, out, len, &got, err);
     if (!rc && got != len) {
-        rc = err_set(err, SM_ECORRUPT, "tar ends inside %s at byte %llu: the layer is truncated",
-                     what, (unsigned long long)t->offset);
+        rc = err_set(err, SM_ECORRUPT, "tar ends inside %s at byte %llu: it is truncated", what,
+                     (unsigned long long)t->offset);
     }
     return rc;
 }
@@ -88,10 +88,9 @@ int tarball_read(struct tarball *t, const uint8_t **data, size_t *len, struct sm
         return rc;
     }
     if (!t->avail) {
-        return err_set(
-            err, SM_ECORRUPT,
-            "tar ends inside the data of \"%.200s\" at byte %llu: the layer is truncated",
-            t->entry.name, (unsigned long long)t->offset);
+        return err_set(err, SM_ECORRUPT,
+                       "tar ends inside the data of \"%.200s\" at byte %llu: it is truncated",
+                       t->entry.name, (unsigned long long)t->offset);
     }
     *data = t->data;
     *len = (size_t)MIN((uint64_t)t->avail, t->left);
@@ -105,6 +104,12 @@ static int skip_rest(struct tarball *t, struct sm_error *err)
     uint8_t pad[TAR_BLOCK];
     const uint8_t *data;
     size_t len;
+    if (t->source.skip && t->left > t->avail) {
+        uint64_t skipped = t->source.skip(t->source.opaque, t->left - t->avail);
+        t->left -= t->avail + skipped;
+        use(t, t->avail);
+        t->offset += skipped;
+    }
     do {
         int rc = tarball_read(t, &data, &len, err);
         if (rc) {
@@ -431,7 +436,7 @@ int tarball_next(struct tarball *t, const struct tarball_entry **out, struct sm_
         rc = take_some(t, block, sizeof block, &got, err);
         if (!rc && got < sizeof block) {
             rc = err_set(err, SM_ECORRUPT,
-                         "tar ends at byte %llu without its end mark: the layer is truncated",
+                         "tar ends at byte %llu without its end mark: it is truncated",
                          (unsigned long long)t->offset);
         }
         if (!rc && all_zero(block, sizeof block)) {
@@ -442,6 +447,7 @@ int tarball_next(struct tarball *t, const struct tarball_entry **out, struct sm_
             return rc;
         }
     }
+    t->entry.stored_at = t->offset;
     *out = &t->entry;
     return 0;
 }

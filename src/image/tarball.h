@@ -25,9 +25,11 @@
 #define TARBALL_EXTENTS_MAX (1u << 18)  /* pieces of one sparse file */
 
 /* Where the bytes come from. next: point *data at the next *len bytes, valid until the following
- * call; *len 0 at the end, again and again. Non-zero return is an error, already in err. */
+ * call; *len 0 at the end, again and again. Non-zero return is an error, already in err. skip, or
+ * NULL: pass over the next bytes unread, at most len; returns how many, fewer only at the end. */
 struct tarball_source {
     int (*next)(void *opaque, const uint8_t **data, size_t *len, struct sm_error *err);
+    uint64_t (*skip)(void *opaque, uint64_t len);
     void *opaque; /* borrowed */
 };
 
@@ -62,8 +64,9 @@ struct tarball_entry {
     uint32_t major, minor;
     int64_t mtime; /* seconds, with mtime_nsec in 0..999999999 added */
     uint32_t mtime_nsec;
-    uint64_t size;   /* of the file, holes included */
-    uint64_t stored; /* bytes that tarball_read will give */
+    uint64_t size;      /* of the file, holes included */
+    uint64_t stored;    /* bytes that tarball_read will give */
+    uint64_t stored_at; /* where in the archive they begin */
     bool sparse; /* extents say where the stored bytes go: ascending, inside size, sum = stored */
     const struct tarball_extent *extents;
     size_t extent_count;

@@ -145,7 +145,7 @@ static void test_windows(void **state)
     static const size_t steps[] = {1, 2, 511, 512, 513, 100000};
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
         struct window w = {m.b.data, m.b.len, 0, steps[i], 0};
-        struct tarball *t = tarball_new((struct tarball_source){window_next, &w});
+        struct tarball *t = tarball_new((struct tarball_source){.next = window_next, .opaque = &w});
         const struct tarball_entry *e;
         const uint8_t *data;
         size_t len, total = 0;
@@ -190,7 +190,8 @@ static void test_cut(void **state)
     for (size_t cut = 0; cut <= end; cut++) {
         for (int failing = 0; failing < 2; failing++) {
             struct window w = {m.b.data, failing ? m.b.len : cut, 0, 64, failing ? cut + 1 : 0};
-            struct tarball *t = tarball_new((struct tarball_source){window_next, &w});
+            struct tarball *t =
+                tarball_new((struct tarball_source){.next = window_next, .opaque = &w});
             const struct tarball_entry *e;
             struct sm_error err;
             int rc;

@@ -1,80 +1,48 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The payload of a bzImage, unpacked as a stream by libarchive's filters ("raw" format). Only
- * filters that run inside this process are enabled: libarchive would start a program for the
- * others. The build appends the unpacked size (4 bytes) to every kind of payload but gzip's, whose
- * own trailer ends in it; those bytes are not part of the compressed stream (boot.rst,
- * "payload_length").
+ * The payload of a bzImage, unpacked as a stream. The build appends the unpacked size (4 bytes) to
+ * every kind of payload but gzip's, whose own trailer ends in it; those bytes are not part of the
+ * compressed stream (boot.rst, "payload_length").
  */
-#include <archive.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/unpack.h"
 #include "vm/kernel.h"
 
 #define INPUT_CHUNK 65536
 
 struct payload {
     struct kernel_stream base;
-    struct file_stream *src;  /* borrowed */
-    struct archive *archive;  /* owned; NULL for an unpacked payload */
-    struct sm_error *src_err; /* borrowed during one call: where the input callback reports */
+    struct file_stream *src; /* borrowed */
+    struct unpack *unpack;   /* owned; NULL for an unpacked payload */
     uint64_t produced;
     uint8_t input[INPUT_CHUNK];
 };
 
-enum payload_kind { PAYLOAD_NONE, PAYLOAD_GZIP, PAYLOAD_OTHER };
-
-/* One row per compression that the kernel's build knows (lib/decompress.c) and we unpack. */
-static const struct payload_magic {
-    uint8_t bytes[6];
-    uint8_t len;
-    enum payload_kind kind;
-    int (*enable)(struct archive *a);
-} payload_magics[] = {
-    {{0x7f, 'E', 'L', 'F'}, 4, PAYLOAD_NONE, NULL},
-    {{0x1f, 0x8b}, 2, PAYLOAD_GZIP, archive_read_support_filter_gzip},
-    {{'B', 'Z', 'h'}, 3, PAYLOAD_OTHER, archive_read_support_filter_bzip2},
-    {{0x5d, 0x00, 0x00}, 3, PAYLOAD_OTHER, archive_read_support_filter_lzma},
-    {{0xfd, '7', 'z', 'X', 'Z', 0x00}, 6, PAYLOAD_OTHER, archive_read_support_filter_xz},
-    {{0x02, 0x21, 0x4c, 0x18}, 4, PAYLOAD_OTHER, archive_read_support_filter_lz4},
-    {{0x28, 0xb5, 0x2f, 0xfd}, 4, PAYLOAD_OTHER, archive_read_support_filter_zstd},
-};
-
-static la_ssize_t on_input(struct archive *a, void *opaque, const void **data)
+static int next_input(void *opaque, const uint8_t **data, size_t *len, struct sm_error *err)
 {
     struct payload *p = opaque;
-    int64_t n = p->src->base.read(&p->src->base, p->input, sizeof p->input, p->src_err);
+    struct sm_error own = {0};
+    int64_t n = p->src->base.read(&p->src->base, p->input, sizeof p->input, &own);
     *data = p->input;
-    if (n < 0)
-        archive_set_error(a, EIO, "input");
-    return (la_ssize_t)n;
-}
-
-static int unpack_error(struct payload *p, struct sm_error *err)
-{
-    const char *why = archive_error_string(p->archive);
-    return err_set(err, SM_ECORRUPT, "its compressed payload is broken: %s", why ? why : "?");
+    *len = n > 0 ? (size_t)n : 0;
+    return n < 0 ? err_set(err, own.code, "%s", own.text) : 0;
 }
 
 static int64_t payload_read(struct kernel_stream *s, void *data, size_t len, struct sm_error *err)
 {
     struct payload *p = (struct payload *)s;
-    struct sm_error input_err = {0};
     int64_t n;
-    if (p->archive) {
-        p->src_err = &input_err;
-        n = archive_read_data(p->archive, data, len);
-        p->src_err = NULL;
-        if (n < 0) {
-            if (input_err.code)
-                err_set(err, input_err.code, "%s", input_err.text);
-            else
-                unpack_error(p, err);
+    if (p->unpack) {
+        size_t got;
+        int rc = unpack_read(p->unpack, data, len, &got, err);
+        if (rc == SM_ECORRUPT)
+            err_wrap(err, rc, "its compressed payload is broken");
+        if (rc)
             return -1;
-        }
+        n = (int64_t)got;
     } else {
         n = p->src->base.read(&p->src->base, data, len, err);
         if (n < 0)
@@ -89,42 +57,20 @@ static int64_t payload_read(struct kernel_stream *s, void *data, size_t len, str
     return n;
 }
 
-static int open_archive(struct payload *p, const struct payload_magic *magic, struct sm_error *err)
-{
-    struct archive_entry *entry;
-    p->archive = archive_read_new();
-    if (!p->archive)
-        return err_set(err, SM_ENOMEM, "out of memory");
-    if (magic->enable(p->archive) != ARCHIVE_OK ||
-        archive_read_support_format_raw(p->archive) != ARCHIVE_OK)
-        return err_set(err, SM_EUNSUPPORTED, "its compression is not built into libarchive");
-    p->src_err = err;
-    int rc = archive_read_open(p->archive, p, NULL, on_input, NULL);
-    if (rc == ARCHIVE_OK)
-        rc = archive_read_next_header(p->archive, &entry);
-    p->src_err = NULL;
-    return rc == ARCHIVE_OK ? 0 : unpack_error(p, err);
-}
-
 int payload_new(struct file_stream *src, struct payload **out, struct sm_error *err)
 {
-    uint8_t head[6] = {0};
-    const struct payload_magic *magic = NULL;
+    uint8_t head[UNPACK_HEAD] = {0};
     *out = NULL;
     ssize_t got =
         pread(src->fd, head, src->left < sizeof head ? src->left : sizeof head, (off_t)src->offset);
     if (got < 0)
         return err_sys(err, "cannot read the payload");
-    for (size_t i = 0; i < sizeof payload_magics / sizeof payload_magics[0]; i++) {
-        if (got >= payload_magics[i].len &&
-            memcmp(head, payload_magics[i].bytes, payload_magics[i].len) == 0)
-            magic = &payload_magics[i];
-    }
-    if (!magic)
+    enum unpack_format format = unpack_detect(head, (size_t)got);
+    if (format == UNPACK_NONE && (got < 4 || memcmp(head, "\177ELF", 4) != 0))
         return err_set(err, SM_EUNSUPPORTED,
                        "its payload has an unknown compression (first bytes %02x %02x %02x %02x)",
                        head[0], head[1], head[2], head[3]);
-    if (magic->kind == PAYLOAD_OTHER)
+    if (format != UNPACK_NONE && format != UNPACK_GZIP)
         src->left = src->left > 4 ? src->left - 4 : 0;
 
     struct payload *p = calloc(1, sizeof *p);
@@ -132,10 +78,12 @@ int payload_new(struct file_stream *src, struct payload **out, struct sm_error *
         return err_set(err, SM_ENOMEM, "out of memory");
     p->base.read = payload_read;
     p->src = src;
-    int rc = magic->kind == PAYLOAD_NONE ? 0 : open_archive(p, magic, err);
-    if (rc) {
-        payload_free(p);
-        return rc;
+    if (format != UNPACK_NONE) {
+        int rc = unpack_new(format, (struct unpack_source){next_input, p}, &p->unpack, err);
+        if (rc) {
+            payload_free(p);
+            return rc;
+        }
     }
     *out = p;
     return 0;
@@ -145,7 +93,7 @@ void payload_free(struct payload *p)
 {
     if (!p)
         return;
-    archive_read_free(p->archive);
+    unpack_free(p->unpack);
     free(p);
 }
 

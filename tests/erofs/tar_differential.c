@@ -160,7 +160,7 @@ static int list_ours(const uint8_t *p, size_t len, size_t window, struct buf *ou
         [TARBALL_REG] = 'f', [TARBALL_HARDLINK] = 'h', [TARBALL_SYMLINK] = 'l', [TARBALL_CHR] = 'c',
         [TARBALL_BLK] = 'b', [TARBALL_DIR] = 'd',      [TARBALL_FIFO] = 'p'};
     struct memory m = {p, len, 0, window};
-    struct tarball *t = tarball_new((struct tarball_source){memory_next, &m});
+    struct tarball *t = tarball_new((struct tarball_source){.next = memory_next, .opaque = &m});
     const struct tarball_entry *e;
     struct sm_error err;
     int rc;

@@ -287,7 +287,7 @@ class DockerArchive(ImageCase):
     def test_wrong(self):
         p = self.path("d.tar")
         ref = "docker-archive:" + p
-        docker_archive(p, [A], names=["l.tar"], extra=[("ünï/\xff" * 40, b""), ("d/", "x")])
+        docker_archive(p, [A], names=["l.tar"], extra=[("ünï/\xff" * 40, b""), ("d", "x")])
         self.opens(ref, [A])
         shutil.rmtree(self.store)
 
