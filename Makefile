@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# A thin front for meson and ninja. MODE=dev|asan|ubsan|rel builds into out/MODE, make fuzz into out/fuzz.
+# A thin front for meson and ninja. MODE=dev|asan|ubsan|san|rel builds into
+# out/MODE (san: both sanitizers in one), make fuzz into out/fuzz.
 MODE ?= dev
 OUT := out/$(MODE)
 
@@ -7,6 +8,7 @@ SETUP_dev   :=
 SETUP_rel   := -Doptimization=3 -Db_lto=false
 SETUP_asan  := -Db_sanitize=address -Db_lundef=false
 SETUP_ubsan := -Db_sanitize=undefined -Db_lundef=false
+SETUP_san   := -Db_sanitize=address,undefined -Db_lundef=false
 SETUP_fuzz  := -Dfuzz=true -Db_sanitize=address -Db_lundef=false
 CC_fuzz     := clang
 
