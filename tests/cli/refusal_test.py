@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """What is refused: each with exit code 125 and one line that says what, on what, and why."""
 import gzip
@@ -222,3 +223,7 @@ class Images(Case):
         self.assertEqual((r.returncode, r.stdout), (125, ""), r.stderr)
         self.assertEqual(r.stderr.count("\n"), 1, r.stderr)
         self.assertIn("Read-only", r.stderr)
+
+
+if __name__ == "__main__":
+    run_tests()

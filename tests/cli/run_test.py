@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """What `supermachine run` does when all is well, and how a VM's own end is reported."""
 import hashlib
@@ -274,3 +275,7 @@ class OtherCommands(Case):
         self.assertIn("vmlinuz", text)
         if not os.path.exists("/dev/kvm"):
             self.assertIn("/dev/kvm does not exist", text)
+
+
+if __name__ == "__main__":
+    run_tests()

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Signals and terminals: who gets a Ctrl-C, sizes, and a terminal that is always restored."""
 import os
@@ -6,6 +7,7 @@ import subprocess
 import time
 
 from program import Case, PATIENCE, Pty
+from images import run_tests
 
 PATIENT = "while :; do sleep 0.1; done"
 
@@ -153,3 +155,7 @@ class Terminals(Case):
         os.kill(t.pid, signal.SIGSEGV)
         self.assertEqual(t.wait(), -signal.SIGSEGV)
         t.assert_restored()
+
+
+if __name__ == "__main__":
+    run_tests()
