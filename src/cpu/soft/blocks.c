@@ -10,7 +10,7 @@
  */
 #include "cpu/soft/exec.h"
 #include "cpu/soft/soft.h"
-#include "cpu/soft/spin.h"
+#include "cpu/soft/hostcall.h"
 #include "cpu/soft/stub.h"
 
 /* The vCPU's bit in code_by and written_by. */

@@ -56,6 +56,7 @@ enum { R_AX, R_CX, R_DX, R_BX, R_SP, R_BP, R_SI, R_DI, R_8, R_9, R_10, R_11 };
 #define CR4_OSXMMEXCPT 0x400u
 #define CR4_FSGSBASE 0x10000u
 #define CR4_SMEP 0x100000u
+#define APIC_BASE_BSP 0x100u
 #define EFER_SCE 0x1u
 #define EFER_LME 0x100u
 #define EFER_LMA 0x400u
@@ -101,6 +102,10 @@ enum soft_vector {
 #define PEND_IRQ 0x2u      /* the local APIC may have an interrupt to deliver */
 #define PEND_CODE 0x4u     /* pages to drop from the code cache (device wrote them) */
 #define PEND_SHUTDOWN 0x8u /* triple fault or engine failure; cpu->failure says which */
+#define PEND_STOP 0x10u    /* rest until another vCPU is done: world.h */
+#define PEND_NMI 0x20u     /* messages of other vCPUs' local APICs */
+#define PEND_INIT 0x40u
+#define PEND_SIPI 0x80u /* with sipi_vector */
 
 struct soft_tlb_entry {
     uint64_t tag;  /* page VA; an impossible value when empty */
@@ -130,7 +135,8 @@ struct soft_jump_entry {
     uint32_t global;
 };
 
-enum soft_access { ACC_READ, ACC_WRITE, ACC_FETCH };
+/* ACC_LOCKED: read and written by one atomic operation. Only for soft_ptr_slow() and its users. */
+enum soft_access { ACC_READ, ACC_WRITE, ACC_FETCH, ACC_LOCKED };
 
 /* The host's TSC as a clock. Constant while vCPUs run, and the same in each. */
 struct soft_clock {
@@ -156,7 +162,8 @@ struct soft_cpu {
     bool int_shadow;          /* STI or MOV SS: no interrupt before the next block */
     uint32_t mode;            /* MODE_* of the current state, see soft_update_mode() */
     _Atomic uint32_t pending; /* PEND_*; any thread */
-    atomic_bool waiting;      /* asleep on pending, in HLT; any thread */
+    atomic_bool waiting;      /* asleep on pending; any thread */
+    atomic_bool resting;      /* world.h; any thread */
     int32_t budget;           /* blocks until the next look at the clock */
     uint64_t rip;             /* of the next instruction, whenever no block runs */
     uint64_t insn_rip;   /* of the instruction that is raising or executing in soft_sys_exec() */
@@ -188,6 +195,12 @@ struct soft_cpu {
     uint64_t mtrr_def_type, mtrr_var[16], mtrr_fixed[11];
     uint64_t kvm_system_time, kvm_wall_clock; /* MSR values; 0 when off */
     bool halted;
+    bool wait_sipi;              /* not started yet: nothing but INIT and SIPI count */
+    bool nmi_latched;            /* to be delivered */
+    bool nmi_blocked;            /* until IRET */
+    _Atomic uint8_t sipi_vector; /* any thread */
+    uint8_t stopped;             /* vCPUs that this one has stopped, by bit: world.h */
+    uint32_t pauses;             /* PAUSE instructions executed */
 
     /* the exception being raised, between soft_raise() and soft_deliver() */
     uint8_t exc_vector;
@@ -299,12 +312,17 @@ void soft_sys_exec(struct soft_cpu *cpu, const struct insn *insn);
 void soft_deliver_exception(struct soft_cpu *cpu);
 /* Software interrupt (INT n, INT3): checks the gate's DPL; return address cpu->rip. */
 void soft_deliver_int(struct soft_cpu *cpu, unsigned vector);
-/* External interrupt; return address cpu->rip. Clears halted. */
+/* External interrupt, or V_NMI; return address cpu->rip. Clears halted. */
 void soft_deliver_irq(struct soft_cpu *cpu, unsigned vector);
 
 /* State at power-up/INIT, before set_state. Needs index, engine and lapic set, and the vCPUs before
  * this one reset. Leaves the TLBs and cpu->mode alone: set_state follows. */
 void soft_sys_reset(struct soft_cpu *cpu);
+/* INIT: the processor waits for SIPI. MSRs and the clock stay (SDM vol. 3, table 10-1). Own thread.
+ */
+void soft_sys_init(struct soft_cpu *cpu);
+/* SIPI, while it waits for one: real mode, at vector << 12. In a run slice. */
+void soft_sys_start(struct soft_cpu *cpu, uint8_t vector);
 
 /* 0, or -1 when the access must raise #GP(0). In a run slice. */
 int soft_rdmsr(struct soft_cpu *cpu, uint32_t index, uint64_t *value);

@@ -161,6 +161,17 @@ static bool is_fault(unsigned vector)
            vector != V_DF && vector != V_MC;
 }
 
+/* The interrupt whose delivery faulted stays requested. */
+static void deliver_again(struct soft_cpu *cpu)
+{
+    if (cpu->deliver_irq == V_NMI) {
+        cpu->nmi_latched = true;
+        cpu->nmi_blocked = false;
+    } else {
+        soft_lapic_unaccept(cpu, cpu->deliver_irq);
+    }
+}
+
 void soft_deliver_exception(struct soft_cpu *cpu)
 {
     struct event e = {
@@ -177,7 +188,7 @@ void soft_deliver_exception(struct soft_cpu *cpu)
         soft_shutdown(cpu);
     }
     if (first == EXTERNAL) /* serially: the exception now, the interrupt again later */
-        soft_lapic_unaccept(cpu, cpu->deliver_irq);
+        deliver_again(cpu);
     if ((first == CONTRIBUTORY && second == CONTRIBUTORY) ||
         (first == PAGE_FAULT && (second == CONTRIBUTORY || second == PAGE_FAULT))) {
         e.vector = V_DF;

@@ -104,10 +104,11 @@ uint64_t soft_load_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va, u
 void soft_store_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va, unsigned size,
                      uint64_t value);
 /*
- * A host pointer for an access of size bytes (up to 512) of kind ACC_READ or ACC_WRITE whatever the
+ * A host pointer for an access of size bytes (up to 512), not ACC_FETCH, whatever the
  * page layout: the page itself, or a bounce buffer (device memory, page crossing) filled with the
  * current bytes. After writing through it call soft_ptr_done() with the same values. For RMW and
- * native operands. Faults do not return. soft_ptr_slow never returns NULL.
+ * native operands. Faults do not return. soft_ptr_slow never returns NULL. With ACC_LOCKED other
+ * vCPUs are stopped while the bounce buffer is in use, so soft_ptr_done() is a must.
  */
 void *soft_ptr_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va, unsigned size,
                     enum soft_access acc);
@@ -175,8 +176,7 @@ SOFT_DEFINE_LOAD(uint64_t, 64)
 static inline void *op_ptr(struct soft_cpu *cpu, const struct op *o, uint64_t va, unsigned size,
                            enum soft_access acc)
 {
-    const struct soft_tlb_entry *e =
-        tlb_slot(acc == ACC_WRITE ? cpu->tlb_write : cpu->tlb_read, va);
+    const struct soft_tlb_entry *e = tlb_slot(acc == ACC_READ ? cpu->tlb_read : cpu->tlb_write, va);
     return tlb_hit(e, va, size) ? (void *)(e->host + (va - e->tag))
                                 : call_ptr_slow(cpu, o, va, size, acc);
 }

@@ -7,7 +7,7 @@
 #include "cpu/soft/ioapic.h"
 #include "cpu/soft/lapic.h"
 #include "cpu/soft/cpu.h"
-#include "cpu/soft/spin.h"
+#include "cpu/soft/hostcall.h"
 
 #define OFF_SELECT 0x00
 #define OFF_WINDOW 0x10

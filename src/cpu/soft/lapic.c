@@ -23,6 +23,7 @@ void soft_lapic_init(struct soft_lapic *l)
     l->divide = 0;
     l->initial_count = 0;
     l->deadline = UINT64_MAX;
+    l->tsc_deadline = 0;
 }
 
 static int highest(uint64_t w3, uint64_t w2, uint64_t w1, uint64_t w0)
@@ -148,24 +149,47 @@ static bool addressed(const struct soft_cpu *cpu, const struct soft_cpu *target,
     }
 }
 
+/* One message to one vCPU. */
+static void receive(struct soft_cpu *cpu, struct soft_cpu *target, uint64_t icr)
+{
+    switch (icr >> 8 & 7) {
+    case ICR_FIXED:
+    case ICR_LOWEST:
+        soft_lapic_post(target, icr & 0xff, false);
+        if (target != cpu)
+            soft_notify(target, PEND_IRQ);
+        break;
+    case ICR_NMI:
+        soft_notify(target, PEND_NMI);
+        break;
+    case ICR_INIT:
+        soft_notify(target, PEND_INIT);
+        break;
+    case ICR_SIPI:
+        atomic_store(&target->sipi_vector, icr & 0xff);
+        soft_notify(target, PEND_SIPI);
+        break;
+    }
+}
+
 void lapic_send(struct soft_cpu *cpu, uint64_t icr)
 {
-    unsigned vector = icr & 0xff;
     unsigned mode = icr >> 8 & 7;
+    bool fixed = mode == ICR_FIXED || mode == ICR_LOWEST;
     struct soft_cpu *target;
 
-    if (mode != ICR_FIXED && mode != ICR_LOWEST)
-        return;
-    if (vector < 16) {
+    if (fixed && (icr & 0xff) < 16) {
         cpu->lapic->esr_next |= ESR_SEND_ILLEGAL;
         return;
     }
+    if (!fixed && (icr >> 18 & 3) == ICR_TO_SELF) /* SDM vol. 3, table 11-3: not valid */
+        return;
+    if (mode == ICR_INIT && (icr & (ICR_ASSERT | ICR_LEVEL)) == ICR_LEVEL)
+        return; /* INIT level de-assert: only for processors of long ago */
     for (unsigned i = 0; (target = soft_vcpu(cpu->engine, i)) != NULL; i++) {
         if (!addressed(cpu, target, icr))
             continue;
-        soft_lapic_post(target, vector, false);
-        if (target != cpu)
-            soft_notify(target, PEND_IRQ);
+        receive(cpu, target, icr);
         if (mode == ICR_LOWEST)
             break;
     }

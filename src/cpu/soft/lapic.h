@@ -3,8 +3,7 @@
  * Local APIC, x2APIC mode only (registers are MSRs 0x800-0x83f), with the timer on a 1 GHz bus
  * clock as KVM's is. Source: Intel SDM vol. 3, chapter 11 (APIC).
  *
- * Limits: fixed and lowest-priority interrupts and self IPIs; NMI, SMI, INIT and SIPI messages are
- * dropped until there is more than one vCPU.
+ * Limits: lowest priority goes to the first vCPU addressed; SMI messages are dropped.
  *
  * Threads: the vCPU's own, except irr, tmr and svr, which posting threads touch.
  */

@@ -41,7 +41,9 @@ enum lapic_reg {
 #define ESR_RECEIVE_ILLEGAL 0x40u
 
 #define ICR_LOGICAL 0x800u
-enum { ICR_FIXED = 0, ICR_LOWEST = 1 };
+#define ICR_ASSERT 0x4000u
+#define ICR_LEVEL 0x8000u
+enum { ICR_FIXED = 0, ICR_LOWEST = 1, ICR_NMI = 4, ICR_INIT = 5, ICR_SIPI = 6 };
 enum { ICR_TO_DEST, ICR_TO_SELF, ICR_TO_ALL, ICR_TO_OTHERS };
 
 unsigned lapic_ppr(const struct soft_cpu *cpu); /* processor priority */

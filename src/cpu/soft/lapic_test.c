@@ -192,7 +192,7 @@ static void test_messages(void **state)
         {0x0000000000080041, true, true},   /* all */
         {0x00000000000c0041, false, true},  /* all but self */
         {0xffffffff00000141, true, false},  /* lowest priority: one of them */
-        {0x0000000100000441, false, false}, /* NMI: dropped */
+        {0x0000000100000241, false, false}, /* SMI: dropped */
     };
 
     for (unsigned i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -230,6 +230,45 @@ static uint64_t now_ns(void)
 static void start_clock(struct soft_cpu *cpu)
 {
     time_start(&cpu->clock, soft_calibrate_tsc_khz());
+}
+
+/* NMI, INIT and SIPI: what they leave in pending. */
+static void test_start_messages(void **state)
+{
+    struct soft_cpu *cpu = *state, *other = double_other(cpu);
+    static const struct {
+        uint64_t icr;
+        uint32_t self, other;
+    } rows[] = {
+        {0x0000000100000400, 0, PEND_NMI}, /* the vector is ignored */
+        {0x0000000000080402, PEND_NMI, PEND_NMI},
+        {0x00000000000c4500, 0, PEND_INIT},
+        {0x0000000100004500, 0, PEND_INIT},
+        {0x000000010000c500, 0, PEND_INIT}, /* level, assert */
+        {0x0000000100008500, 0, 0},         /* level, de-assert */
+        {0x0000000000040400, 0, 0},         /* not to oneself */
+        {0x00000000000c4699, 0, PEND_SIPI},
+        {0x0000000200004600, 0, 0}, /* nobody */
+    };
+
+    for (unsigned i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        wr(cpu, X_ICR, rows[i].icr);
+        assert_int_equal(atomic_exchange(&cpu->pending, 0), rows[i].self);
+        assert_int_equal(atomic_exchange(&other->pending, 0), rows[i].other);
+    }
+    assert_int_equal(other->sipi_vector, 0x99);
+    wr(other, X_SVR, 0xff); /* a disabled local APIC still takes them */
+    wr(cpu, X_ICR, 0x00000000000c4500);
+    assert_int_equal(atomic_exchange(&other->pending, 0), PEND_INIT);
+    soft_sys_init(other);
+    assert_true(other->wait_sipi);
+    assert_int_equal(other->cr0, 0x60000010);
+    assert_int_equal(rd(other, X_SVR), 0xff);
+    soft_sys_start(other, 0x99);
+    assert_false(other->wait_sipi);
+    assert_int_equal(other->seg[SEG_CS].selector, 0x9900);
+    assert_int_equal(other->seg[SEG_CS].base, 0x99000);
+    assert_int_equal(other->rip, 0);
 }
 
 static void test_timer_one_shot(void **state)
@@ -501,6 +540,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_software_disabled, setup, teardown),
         cmocka_unit_test_setup_teardown(test_register_access, setup, teardown),
         cmocka_unit_test_setup_teardown(test_messages, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_start_messages, setup, teardown),
         cmocka_unit_test_setup_teardown(test_timer_one_shot, setup, teardown),
         cmocka_unit_test_setup_teardown(test_timer_tsc_deadline, setup, teardown),
         cmocka_unit_test_setup_teardown(test_timer_masked_and_stopped, setup, teardown),

@@ -244,12 +244,20 @@ void soft_claim_code(struct soft_cpu *cpu, gpa_t gpa)
     if (page == UINT64_MAX || (e->code_by[page] & mine)) {
         return;
     }
+    uint64_t host = (uint64_t)(uintptr_t)soft_phys_ptr(cpu, gpa & ~0xfffull);
     atomic_fetch_or(&e->code_by[page], mine);
-    if (!e->written_by[page]) {
+    uint8_t writers = e->written_by[page]; /* after code_by: see soft.h */
+    if (!writers) {
         return;
     }
-    drop_write_entries(cpu, (uint64_t)(uintptr_t)soft_phys_ptr(cpu, gpa & ~0xfffull));
-    e->written_by[page] = 0;
+    world_stop(cpu, writers);
+    for (unsigned i = 0; i < e->config.n_vcpus; i++) {
+        if (writers >> i & 1) {
+            drop_write_entries(e->cpus[i], host);
+        }
+    }
+    atomic_fetch_and(&e->written_by[page], (uint8_t)~writers);
+    world_go(cpu);
 }
 
 const uint8_t *soft_phys_ptr(struct soft_cpu *cpu, gpa_t gpa)
@@ -514,8 +522,9 @@ void *soft_ptr_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va, unsig
                     enum soft_access acc)
 {
     note_op(cpu, o);
-    bool user = cpu->cpl == 3;
+    bool user = cpu->cpl == 3, locked = acc == ACC_LOCKED;
     struct place at, at2;
+    acc = locked ? ACC_WRITE : acc;
     need_canonical(cpu, va + size - 1);
     translate(cpu, va, acc, user, &at);
     unsigned first = size;
@@ -527,6 +536,9 @@ void *soft_ptr_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va, unsig
     } else {
         first = 4096 - (va & 0xfff);
         translate(cpu, va + first, acc, user, &at2);
+    }
+    if (locked) {
+        world_stop(cpu, UINT8_MAX);
     }
     for (unsigned i = 0; i < size;) {
         struct place from = i < first ? at : at2;
@@ -548,6 +560,7 @@ void soft_ptr_done(struct soft_cpu *cpu, const struct op *o, uint64_t va, unsign
         note_op(cpu, o);
         soft_store_bytes(cpu, va, ptr, size);
         cpu->stack_access = false;
+        world_go(cpu);
     }
 }
 

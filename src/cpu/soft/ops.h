@@ -21,6 +21,9 @@ static inline unsigned width_of(unsigned bytes)
 }
 
 #define REG(T, off) (*(T *)((char *)cpu->gpr + (off)))
+/* The access of an operation in memory, by its LOCK prefix as text ("" or "lock "). */
+#define LOCK_ACC(LOCK) (sizeof(LOCK) > 1 ? ACC_LOCKED : ACC_WRITE)
+
 /* Writing a 32-bit register clears the upper half; narrower writes leave the rest alone. */
 #define SETREG8(off, v) (REG(uint8_t, off) = (uint8_t)(v))
 #define SETREG16(off, v) (REG(uint16_t, off) = (uint16_t)(v))

@@ -32,7 +32,7 @@
     OP(name##_##form##bits)                                                                        \
     {                                                                                              \
         uint64_t va = EA(cpu, o);                                                                  \
-        guest_u##bits *p = op_ptr(cpu, o, va, sizeof(T), ACC_WRITE);                               \
+        guest_u##bits *p = op_ptr(cpu, o, va, sizeof(T), LOCK_ACC(LOCK));                          \
         T s = SRC;                                                                                 \
         uint16_t f;                                                                                \
         __asm__ volatile(TEXT_##carry LOCK ins sfx " %[s], %[d]" FLAGS_OUT                         \
@@ -138,7 +138,7 @@ ALL_WIDTHS_C(ALU_NO_FLAGS, xor, ^)
     OP(full)                                                                                       \
     {                                                                                              \
         uint64_t va = op_ea(cpu, o);                                                               \
-        guest_u##bits *p = op_ptr(cpu, o, va, sizeof(T), ACC_WRITE);                               \
+        guest_u##bits *p = op_ptr(cpu, o, va, sizeof(T), LOCK_ACC(LOCK));                          \
         uint16_t f;                                                                                \
         __asm__ volatile(TEXT_##carry LOCK ins sfx " %[d]" FLAGS_OUT                               \
                          : "=&a"(f), [d] "+m"(*p)                                                  \
@@ -168,7 +168,7 @@ ALL_WIDTHS_C(ALU1_NO_FLAGS, not, ~d)
     OP(full)                                                                                       \
     {                                                                                              \
         uint64_t va = op_ea(cpu, o);                                                               \
-        T *p = op_ptr(cpu, o, va, sizeof(T), ACC_WRITE);                                           \
+        T *p = op_ptr(cpu, o, va, sizeof(T), LOCK_ACC(LOCK));                                      \
         __asm__ volatile(LOCK "not" sfx " %0" : "+m"(*p) : : "memory");                            \
         op_ptr_finish(cpu, o, va, sizeof(T), p);                                                   \
         NEXT;                                                                                      \

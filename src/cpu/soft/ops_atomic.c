@@ -2,7 +2,8 @@
 /*
  * XCHG with memory, XADD, CMPXCHG and its wide forms. With LOCK they are the host's own locked
  * instructions on guest RAM, so they stay atomic against other vCPUs and devices. An operand that
- * crosses a page is done in a bounce buffer: atomic against nothing but this vCPU.
+ * crosses a page, or lies in a page with code, is done in a bounce buffer while all other vCPUs are
+ * stopped: atomic against them, though not against devices.
  */
 #include "cpu/soft/ops.h"
 
@@ -12,7 +13,7 @@
     OP(xchg_x##bits)                                                                               \
     {                                                                                              \
         uint64_t va = op_ea(cpu, o);                                                               \
-        guest_u##bits *p = op_ptr(cpu, o, va, sizeof(T), ACC_WRITE);                               \
+        guest_u##bits *p = op_ptr(cpu, o, va, sizeof(T), ACC_LOCKED);                              \
         T v = REG(T, o->src);                                                                      \
         __asm__ volatile("xchg" sfx " %0, %1" : "+q"(v), "+m"(*p) : : "memory");                   \
         op_ptr_finish(cpu, o, va, sizeof(T), p);                                                   \
@@ -32,7 +33,7 @@
     OP(xadd_x##bits)                                                                               \
     {                                                                                              \
         uint64_t va = op_ea(cpu, o);                                                               \
-        guest_u##bits *p = op_ptr(cpu, o, va, sizeof(T), ACC_WRITE);                               \
+        guest_u##bits *p = op_ptr(cpu, o, va, sizeof(T), ACC_LOCKED);                              \
         T s = REG(T, o->src);                                                                      \
         uint16_t f;                                                                                \
         __asm__ volatile("lock xadd" sfx " %[s], %[d]" FLAGS_OUT                                   \
@@ -63,7 +64,7 @@
     OP(cmpxchg_x##bits)                                                                            \
     {                                                                                              \
         uint64_t va = op_ea(cpu, o);                                                               \
-        guest_u##bits *p = op_ptr(cpu, o, va, sizeof(T), ACC_WRITE);                               \
+        guest_u##bits *p = op_ptr(cpu, o, va, sizeof(T), ACC_LOCKED);                              \
         T s = REG(T, o->src), old = REG(T, 0), seen;                                               \
         uint64_t ax = old;                                                                         \
         __asm__ volatile("lock cmpxchg" sfx " %[s], %[d]\n\tmov %%rax, %q[seen]" FLAGS_OUT         \
@@ -91,7 +92,7 @@ static void set_zf(struct soft_cpu *cpu, bool equal)
 OP(cmpxchg8b)
 {
     uint64_t va = op_ea(cpu, o);
-    uint64_t *p = op_ptr(cpu, o, va, 8, ACC_WRITE);
+    uint64_t *p = op_ptr(cpu, o, va, 8, ACC_LOCKED);
     uint64_t old = cpu->gpr[R_DX] << 32 | (uint32_t)cpu->gpr[R_AX], seen = old;
     uint64_t new = cpu->gpr[R_CX] << 32 | (uint32_t)cpu->gpr[R_BX];
     __asm__ volatile("lock cmpxchgq %2, %1" : "+a"(seen), "+m"(*p) : "r"(new) : "cc", "memory");
@@ -111,7 +112,7 @@ OP(cmpxchg16b)
         cpu->insn_rip = op_rip(cpu, o);
         soft_raise_code(cpu, V_GP, 0);
     }
-    void *p = op_ptr(cpu, o, va, 16, ACC_WRITE);
+    void *p = op_ptr(cpu, o, va, 16, ACC_LOCKED);
     uint64_t lo = cpu->gpr[R_AX], hi = cpu->gpr[R_DX];
     bool equal;
     __asm__ volatile("lock cmpxchg16b %[m]"

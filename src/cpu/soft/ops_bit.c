@@ -38,7 +38,7 @@
             }                                                                                      \
         }                                                                                          \
         n &= bits - 1;                                                                             \
-        guest_u##bits *p = op_ptr(cpu, o, va, sizeof(T), back ? ACC_WRITE : ACC_READ);             \
+        guest_u##bits *p = op_ptr(cpu, o, va, sizeof(T), back ? LOCK_ACC(LOCK) : ACC_READ);        \
         uint16_t f = cpu->flags;                                                                   \
         __asm__ volatile(FLAGS_IN LOCK ins sfx " %[n], %[d]" FLAGS_OUT                             \
                          : "+a"(f), [d] "+m"(*p)                                                   \

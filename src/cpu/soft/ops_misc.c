@@ -1,14 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Flag bits, no-ops, fences, and the bridges to system instructions and exceptions. */
+#include "cpu/soft/hostcall.h"
 #include "cpu/soft/ops.h"
+
+#define PAUSES_PER_YIELD 64
 
 OP(nop)
 {
     NEXT;
 }
+/* The guest spins, maybe for a lock whose holder waits for this very host processor. */
 OP(pause)
 {
     __builtin_ia32_pause();
+    if (unlikely(++cpu->pauses % PAUSES_PER_YIELD == 0) && cpu->engine->config.n_vcpus > 1) {
+        host_yield();
+    }
     NEXT;
 }
 /* Devices run on another host thread: the guest's fence is the host's. */
@@ -102,9 +109,9 @@ static void lift_system(struct lift *l)
         return;
     }
     *copy = *i;
-    bool stays = i->desc->id == I_CPUID || i->desc->id == I_RDTSC || i->desc->id == I_RDTSCP ||
-                 i->desc->id == I_RDFSBASE || i->desc->id == I_RDGSBASE || i->desc->id == I_PUSHF ||
-                 i->desc->id == I_CLI || i->desc->id == I_RDRAND || i->desc->id == I_RDSEED;
+    bool stays = i->desc->id == I_RDTSC || i->desc->id == I_RDTSCP || i->desc->id == I_RDFSBASE ||
+                 i->desc->id == I_RDGSBASE || i->desc->id == I_PUSHF || i->desc->id == I_CLI ||
+                 i->desc->id == I_RDRAND || i->desc->id == I_RDSEED;
     lift_emit(l, stays ? system_inside : system_end)->imm = (uint64_t)(uintptr_t)copy;
     l->end = !stays;
 }

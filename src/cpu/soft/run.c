@@ -4,11 +4,8 @@
  * landing of every exception that a handler raises. Blocks call each other without coming back
  * here, until one ends in something unknown, or must_stop() says so.
  */
-#include <linux/futex.h>
-#include <sys/syscall.h>
-#include <time.h>
-
 #include "cpu/soft/fpstate.h"
+#include "cpu/soft/hostcall.h"
 #include "cpu/soft/ops.h"
 #include "cpu/soft/run.h"
 
@@ -86,23 +83,11 @@ _Noreturn void soft_shutdown(struct soft_cpu *cpu)
     land(cpu);
 }
 
-/* libc's wrapper may touch vector registers, and errno; the kernel does neither. */
-static long futex(_Atomic uint32_t *word, int op, uint32_t value, const struct timespec *timeout)
-{
-    long ret;
-    register const struct timespec *r10 __asm__("r10") = timeout;
-    __asm__ volatile("syscall"
-                     : "=a"(ret)
-                     : "a"(SYS_futex), "D"(word), "S"(op), "d"(value), "r"(r10)
-                     : "rcx", "r11", "memory");
-    return ret;
-}
-
 void soft_notify(struct soft_cpu *cpu, uint32_t pend_bits)
 {
     atomic_fetch_or(&cpu->pending, pend_bits);
     if (atomic_load(&cpu->waiting)) {
-        futex(&cpu->pending, FUTEX_WAKE_PRIVATE, 1, NULL);
+        host_wake(&cpu->pending);
     }
 }
 
@@ -114,11 +99,13 @@ static void sleep_halted(struct soft_cpu *cpu)
     if (ns == 0) {
         return;
     }
+    world_rest(cpu);
     atomic_store(&cpu->waiting, true);
     if (atomic_load(&cpu->pending) == 0) {
-        futex(&cpu->pending, FUTEX_WAIT_PRIVATE, 0, ns == UINT64_MAX ? NULL : &t);
+        host_wait(&cpu->pending, 0, ns == UINT64_MAX ? NULL : &t);
     }
     atomic_store(&cpu->waiting, false);
+    world_enter(cpu);
 }
 
 uint64_t soft_get_rflags(const struct soft_cpu *cpu)
@@ -154,6 +141,22 @@ void soft_update_mode(struct soft_cpu *cpu)
     }
 }
 
+/* INIT first: a vCPU that was told both is to start anew. */
+static void handle_start(struct soft_cpu *cpu, uint32_t p)
+{
+    atomic_fetch_and(&cpu->pending, ~(p & (PEND_INIT | PEND_SIPI)));
+    if (p & PEND_INIT) {
+        if (cpu->apic_base & APIC_BASE_BSP) {
+            soft_shutdown(cpu); /* it would run the firmware, which this machine has none of */
+        }
+        soft_sys_init(cpu);
+        soft_tlb_flush(cpu, false);
+    }
+    if ((p & PEND_SIPI) && cpu->wait_sipi) {
+        soft_sys_start(cpu, atomic_load(&cpu->sipi_vector));
+    }
+}
+
 /* Bits of pending that the loop itself deals with. True: leave the loop with *exit. */
 static bool handle_pending(struct soft_cpu *cpu, uint32_t p, enum vcpu_exit *exit)
 {
@@ -166,6 +169,10 @@ static bool handle_pending(struct soft_cpu *cpu, uint32_t p, enum vcpu_exit *exi
         *exit = VCPU_EXIT_KICKED;
         return true;
     }
+    if (p & PEND_STOP) {
+        world_rest(cpu);
+        world_enter(cpu);
+    }
     if (p & PEND_CODE) {
         atomic_fetch_and(&cpu->pending, ~PEND_CODE);
         blocks_drain(cpu);
@@ -174,7 +181,25 @@ static bool handle_pending(struct soft_cpu *cpu, uint32_t p, enum vcpu_exit *exi
         atomic_fetch_and(&cpu->pending, ~PEND_IRQ);
         cpu->irq_check = true;
     }
+    if (p & PEND_NMI) {
+        atomic_fetch_and(&cpu->pending, ~PEND_NMI);
+        cpu->nmi_latched = !cpu->wait_sipi;
+    }
+    if (p & (PEND_INIT | PEND_SIPI)) {
+        handle_start(cpu, p);
+    }
     return false;
+}
+
+static void try_nmi(struct soft_cpu *cpu)
+{
+    if (cpu->nmi_blocked) {
+        return;
+    }
+    cpu->link_from = NULL;
+    cpu->nmi_latched = false;
+    cpu->nmi_blocked = true;
+    soft_deliver_irq(cpu, V_NMI);
 }
 
 static void try_interrupt(struct soft_cpu *cpu)
@@ -219,10 +244,10 @@ static void run_block(struct soft_cpu *cpu, struct block *b)
 
 static bool wants_halt(struct soft_cpu *cpu)
 {
-    if (!cpu->halted) {
+    if (likely(!cpu->halted && !cpu->wait_sipi)) {
         return false;
     }
-    if ((cpu->sys_flags & FL_IF) && soft_lapic_ready(cpu)) {
+    if (cpu->halted && (cpu->sys_flags & FL_IF) && soft_lapic_ready(cpu)) {
         cpu->halted = false;
         cpu->irq_check = true;
         return true; /* go round once more: the interrupt comes first */
@@ -250,6 +275,7 @@ __attribute__((noinline)) enum vcpu_exit soft_run_slice(struct soft_cpu *cpu)
     if (__builtin_setjmp(cpu->landing)) {
         cpu->link_from = NULL;
         cpu->stack_access = false;
+        world_go(cpu);
         if (!(atomic_load(&cpu->pending) & PEND_SHUTDOWN)) {
             soft_deliver_exception(cpu);
         }
@@ -266,6 +292,9 @@ __attribute__((noinline)) enum vcpu_exit soft_run_slice(struct soft_cpu *cpu)
         }
         bool shadow = cpu->int_shadow;
         cpu->int_shadow = false;
+        if (cpu->nmi_latched && !shadow) {
+            try_nmi(cpu);
+        }
         if (cpu->irq_check && !shadow) {
             try_interrupt(cpu);
         }

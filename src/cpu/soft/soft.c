@@ -97,6 +97,7 @@ static int make_cpu(struct engine *e, unsigned index, struct sm_error *err)
     cpu->index = index;
     cpu->gen[0] = cpu->gen[1] = 1;
     cpu->features = INSN_MODEL_V2;
+    atomic_store(&cpu->resting, true);
     cpu->lapic = calloc(1, sizeof *cpu->lapic);
     if (!cpu->lapic) {
         return err_set(err, SM_ENOMEM, "out of memory for a local APIC");
@@ -120,9 +121,9 @@ static void on_dma(void *opaque, gpa_t gpa, uint64_t len)
 static int soft_create(const struct engine_config *config, struct engine **out,
                        struct sm_error *err)
 {
-    if (config->n_vcpus != 1) {
-        return err_set(err, SM_EUNSUPPORTED, "the soft engine runs 1 vCPU in this version, not %u",
-                       config->n_vcpus);
+    if (config->n_vcpus < 1 || config->n_vcpus > ENGINE_MAX_VCPUS) {
+        return err_set(err, SM_EINVAL, "the soft engine runs 1 to %d vCPUs, not %u",
+                       ENGINE_MAX_VCPUS, config->n_vcpus);
     }
     if (strcmp(config->cpu_model, "v2") != 0) {
         return err_set(err, SM_EUNSUPPORTED, "unknown CPU model %s: the soft engine has v2",
@@ -166,9 +167,11 @@ static int soft_create(const struct engine_config *config, struct engine **out,
 static int soft_run(struct engine *e, unsigned vcpu, enum vcpu_exit *exit, struct sm_error *err)
 {
     struct soft_cpu *cpu = e->cpus[vcpu];
+    world_enter(cpu);
     soft_fp_enter(cpu);
     *exit = soft_run_slice(cpu);
     soft_fp_leave(cpu);
+    world_rest(cpu);
     if (*exit == VCPU_EXIT_FAILED) {
         return err_set(err, SM_EENGINE, "the soft engine stopped at RIP %#llx: %s",
                        (unsigned long long)cpu->insn_rip, cpu->failure);

@@ -26,6 +26,7 @@
 #define SM_SOFT_SOFT_H
 
 #include "cpu/soft/cpu.h"
+#include "cpu/soft/world.h"
 
 struct stub_area;
 struct soft_ioapic;
@@ -65,6 +66,7 @@ struct engine {
     struct soft_ioapic *ioapic;              /* owned */
     _Atomic uint8_t *code_by;                /* owned: by RAM page index, see above */
     _Atomic uint8_t *written_by;             /* owned */
+    struct world world;
     uint64_t n_pages;
     uint64_t tsc_khz;
 };

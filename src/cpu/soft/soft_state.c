@@ -86,13 +86,17 @@ int soft_get_state(struct engine *e, unsigned vcpu, struct cpu_state *s, struct 
 {
     struct soft_cpu *cpu = e->cpus[vcpu];
 
+    if (atomic_load(&cpu->pending) & (PEND_INIT | PEND_SIPI))
+        return err_set(err, SM_EUNSUPPORTED, "vCPU %u is just being started: try again", vcpu);
     soft_lapic_poll(cpu); /* a timer that expired unseen becomes a request */
     memset(s, 0, sizeof *s);
     walk(cpu, s, false);
     s->rflags = soft_get_rflags(cpu);
     s->xcr0 = 1;
     s->xsave[CPU_XSAVE_HEADER] = XSTATE_LEGACY;
-    s->mp = cpu->halted ? CPU_HALTED : CPU_RUNNING;
+    s->mp = cpu->wait_sipi ? CPU_WAIT_SIPI : cpu->halted ? CPU_HALTED : CPU_RUNNING;
+    s->events.nmi_pending = cpu->nmi_latched || (atomic_load(&cpu->pending) & PEND_NMI);
+    s->events.nmi_masked = cpu->nmi_blocked;
     s->events.shadow = cpu->int_shadow ? CPU_SHADOW_STI : 0;
     lapic_state_save(cpu, s->lapic);
     s->tsc_deadline = soft_lapic_tsc_deadline(cpu);
@@ -109,7 +113,8 @@ static int check_registers(const struct cpu_state *s, struct sm_error *err)
     const uint64_t need = CR0_PE | CR0_PG;
     uint32_t mxcsr;
 
-    if ((s->cr0 & need) != need || (s->efer & (EFER_LMA | EFER_LME)) != (EFER_LMA | EFER_LME))
+    if (s->mp != CPU_WAIT_SIPI &&
+        ((s->cr0 & need) != need || (s->efer & (EFER_LMA | EFER_LME)) != (EFER_LMA | EFER_LME)))
         return err_set(err, SM_EUNSUPPORTED, "the vCPU state is not in 64-bit long mode");
     if (!sys_cr0_valid(s->cr0) || !sys_cr4_valid(s->cr4) || s->cr8 > 15 ||
         s->cr3 >> MODEL_PHYS_BITS)
@@ -136,12 +141,11 @@ static int check_events(const struct cpu_state *s, struct sm_error *err)
 {
     const struct cpu_events *e = &s->events;
 
-    if (s->mp != CPU_RUNNING && s->mp != CPU_HALTED)
-        return err_set(err, SM_EUNSUPPORTED, "the soft engine has no vCPU that waits for SIPI");
-    if (e->exception_injected || e->exception_pending || e->nmi_injected || e->nmi_pending ||
-        e->nmi_masked || (e->interrupt_injected && e->interrupt_soft))
-        return err_set(err, SM_EUNSUPPORTED,
-                       "the vCPU was saved in the middle of an exception or NMI");
+    if ((unsigned)s->mp >= CPU_MP_COUNT)
+        return bad(err, "what the vCPU does next");
+    if (e->exception_injected || e->exception_pending ||
+        (e->interrupt_injected && e->interrupt_soft))
+        return err_set(err, SM_EUNSUPPORTED, "the vCPU was saved in the middle of an exception");
     if (e->interrupt_injected && e->interrupt_vector < 16)
         return bad(err, "an interrupt's vector");
     return SM_OK;
@@ -177,13 +181,17 @@ int soft_set_state(struct engine *e, unsigned vcpu, const struct cpu_state *in,
     soft_set_rflags(cpu, s.rflags);
     initial_fp(cpu, s.xsave[CPU_XSAVE_HEADER]);
     cpu->halted = s.mp == CPU_HALTED;
+    cpu->wait_sipi = s.mp == CPU_WAIT_SIPI;
+    cpu->nmi_latched = s.events.nmi_pending || s.events.nmi_injected;
+    cpu->nmi_blocked = s.events.nmi_masked && !s.events.nmi_injected;
     cpu->int_shadow = s.events.shadow != 0;
     if (lapic_state_load(cpu, s.lapic, s.tsc_deadline) != 0)
         return bad(err, "the local APIC");
     if (s.events.interrupt_injected)
         soft_lapic_unaccept(cpu, s.events.interrupt_vector);
     soft_tlb_flush(cpu, false);
-    soft_update_mode(cpu);
+    if (!cpu->wait_sipi)
+        soft_update_mode(cpu);
     pvclock_restore(cpu);
     return SM_OK;
 }

@@ -13,160 +13,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "cpu/engine.h"
-
-#define GUEST_RAM (16u << 20)
-#define GUEST_CODE 0x10000u
-#define GUEST_STACK 0x9000u
-#define GUEST_TABLES 0x1000u /* PML4, PDPT, PD, PT of the first 2 MiB */
-#define GUEST_PT 0x4000u
-#define GUEST_IDT 0x6000u
-#define GUEST_GDT 0x5000u
-#define MMIO_BASE 0xd0000000ull
-
-struct guest {
-    struct mem *mem;
-    struct bus mmio, pio;
-    struct engine *engine;
-    uint64_t out[64]; /* what it reported */
-    unsigned n_out;
-    uint64_t mmio_value;
-    unsigned mmio_writes;
-};
-
-static uint64_t port_read(void *opaque, uint64_t offset, unsigned size)
-{
-    return 0x1234567812345678ull;
-}
-
-/* 0x80: report; 0x84: stop; 0x88: have the "device" write a RET over the guest's code at 0x20000.
- */
-static void port_write(void *opaque, uint64_t offset, unsigned size, uint64_t value)
-{
-    struct guest *g = opaque;
-    static const uint8_t ret_7[] = {0xb8, 7, 0, 0, 0, 0xc3}; /* mov $7, %eax; ret */
-    if (offset == 0 && g->n_out < 64) {
-        g->out[g->n_out++] = value;
-    } else if (offset == 4) {
-        engine_soft.kick(g->engine, 0);
-    } else if (offset == 8) {
-        assert_int_equal(mem_write(g->mem, 0x20000, ret_7, sizeof ret_7), 0);
-    }
-}
-
-static uint64_t dev_read(void *opaque, uint64_t offset, unsigned size)
-{
-    return ((struct guest *)opaque)->mmio_value + offset;
-}
-
-static void dev_write(void *opaque, uint64_t offset, unsigned size, uint64_t value)
-{
-    struct guest *g = opaque;
-    g->mmio_value = value;
-    g->mmio_writes++;
-}
-
-static void put64(struct guest *g, gpa_t at, uint64_t v)
-{
-    assert_int_equal(mem_write(g->mem, at, &v, 8), 0);
-}
-
-static uint64_t get64(struct guest *g, gpa_t at)
-{
-    uint64_t v = 0;
-    assert_int_equal(mem_read(g->mem, at, &v, 8), 0);
-    return v;
-}
-
-static void make_tables(struct guest *g)
-{
-    put64(g, GUEST_TABLES, (GUEST_TABLES + 0x1000) | 7);
-    put64(g, GUEST_TABLES + 0x1000, (GUEST_TABLES + 0x2000) | 7);
-    put64(g, GUEST_TABLES + 0x1000 + 3 * 8, 0xc0000000ull | 0x83); /* 1 GiB page: the device hole */
-    put64(g, GUEST_TABLES + 0x2000, GUEST_PT | 7);
-    for (unsigned i = 1; i < 8; i++) {
-        put64(g, GUEST_TABLES + 0x2000 + 8 * i, (uint64_t)i << 21 | 0x87);
-    }
-    for (unsigned i = 0; i < 512; i++) {
-        put64(g, GUEST_PT + 8 * i, (uint64_t)i << 12 | 7);
-    }
-    put64(g, GUEST_GDT + 8, 0x00af9b000000ffffull);  /* CS, 64-bit */
-    put64(g, GUEST_GDT + 16, 0x00cf93000000ffffull); /* SS */
-}
-
-/* An interrupt gate for vector to the guest address. */
-static void set_gate(struct guest *g, unsigned vector, uint64_t to)
-{
-    put64(g, GUEST_IDT + 16 * vector,
-          (to & 0xffff) | 8ull << 16 | 0x8e00ull << 32 | (to >> 16 & 0xffff) << 48);
-    put64(g, GUEST_IDT + 16 * vector + 8, to >> 32);
-}
-
-static void load_state(struct guest *g, uint64_t rip)
-{
-    struct cpu_state s;
-    assert_int_equal(engine_soft.get_state(g->engine, 0, &s, NULL), 0);
-    s.rip = rip;
-    s.rflags = 2;
-    s.gdt_base = GUEST_GDT;
-    s.gdt_limit = 23;
-    s.idt_base = GUEST_IDT;
-    s.idt_limit = 0xfff;
-    s.cr0 = 0x80010033;
-    s.cr3 = GUEST_TABLES;
-    s.cr4 = 0x6a0;
-    s.efer = 0xd01;
-    s.gpr[4] = GUEST_STACK;
-    s.seg[SEG_CS] = (struct seg_state){.limit = 0xffffffff, .selector = 8, .attr = 0xa09b};
-    for (int i = 0; i < SEG_LDTR; i++) {
-        if (i != SEG_CS) {
-            s.seg[i] = (struct seg_state){.limit = 0xffffffff, .selector = 16, .attr = 0xc093};
-        }
-    }
-    assert_int_equal(engine_soft.set_state(g->engine, 0, &s, NULL), 0);
-}
-
-static void guest_init(struct guest *g, const char *from, const char *to)
-{
-    static const struct bus_ops ports = {port_read, port_write}, device = {dev_read, dev_write};
-    *g = (struct guest){0};
-    assert_int_equal(mem_new(GUEST_RAM, &g->mem, NULL), 0);
-    assert_int_equal(bus_add(&g->pio, 0x80, 16, &ports, g, NULL), 0);
-    assert_int_equal(bus_add(&g->mmio, MMIO_BASE, 4096, &device, g, NULL), 0);
-    struct engine_config c = {g->mem, &g->mmio, &g->pio, 1, "v2"};
-    struct sm_error err = {0};
-    if (engine_soft.create(&c, &g->engine, &err)) {
-        fail_msg("%s", err.text);
-    }
-    make_tables(g);
-    assert_int_equal(mem_write(g->mem, GUEST_CODE, from, (uint64_t)(to - from)), 0);
-    load_state(g, GUEST_CODE);
-}
-
-static void guest_fini(struct guest *g)
-{
-    engine_soft.destroy(g->engine);
-    mem_free(g->mem);
-}
-
-static enum vcpu_exit guest_run(struct guest *g)
-{
-    enum vcpu_exit exit;
-    struct sm_error err = {0};
-    if (engine_soft.run(g->engine, 0, &exit, &err)) {
-        fail_msg("%s", err.text);
-    }
-    return exit;
-}
-
-#define GUEST(name, text)                                                                          \
-    extern const char name##_from[], name##_to[];                                                  \
-    __asm__(".pushsection .rodata\n.balign 256\n" #name "_from:\n" text "\n" #name                 \
-            "_to:\n.popsection\n")
-#define REPORT(reg) "mov " reg ", %eax\n out %eax, $0x80\n"
-#define STOP "out %al, $0x84\n 1: jmp 1b\n"
-
-/* ---- ---- */
+#include "cpu/soft/guest_double.h"
 
 GUEST(sums, "xor %eax, %eax\n mov $1000, %ecx\n 2: add %rcx, %rax\n dec %ecx\n jnz 2b\n"
             "out %eax, $0x80\n" STOP);
@@ -207,7 +54,7 @@ static void test_smc_alias_and_dma(void **state)
 {
     struct guest g;
     guest_init(&g, alias_from, alias_to);
-    put64(&g, GUEST_PT + 8 * 0x30, 0x20007);
+    guest_put64(&g, GUEST_PT + 8 * 0x30, 0x20007);
     assert_int_equal(guest_run(&g), VCPU_EXIT_KICKED);
     assert_int_equal(g.n_out, 3);
     assert_int_equal(g.out[0], 3);
@@ -246,20 +93,21 @@ static void test_rights(void **state)
 {
     struct guest g;
     guest_init(&g, rights_from, rights_to);
-    set_gate(&g, 14, GUEST_CODE + 0x100);
-    put64(&g, GUEST_PT + 8 * 0x40, 0);                    /* not present */
-    put64(&g, GUEST_PT + 8 * 0x41, 0x41005);              /* read only; CR0.WP is set */
-    put64(&g, GUEST_PT + 8 * 0x42, 0x42007 | 1ull << 63); /* no execute */
-    put64(&g, GUEST_PT + 8 * 0x44, 0x44007 | 1ull << 45); /* reserved bit; reached by crossing */
+    guest_gate(&g, 14, GUEST_CODE + 0x100);
+    guest_put64(&g, GUEST_PT + 8 * 0x40, 0);                    /* not present */
+    guest_put64(&g, GUEST_PT + 8 * 0x41, 0x41005);              /* read only; CR0.WP is set */
+    guest_put64(&g, GUEST_PT + 8 * 0x42, 0x42007 | 1ull << 63); /* no execute */
+    guest_put64(&g, GUEST_PT + 8 * 0x44,
+                0x44007 | 1ull << 45); /* reserved bit; reached by crossing */
     assert_int_equal(guest_run(&g), VCPU_EXIT_KICKED);
     const uint64_t want[8] = {0, 0x40000, 3, 0x41000, 0x11, 0x42000, 9, 0x44000};
     assert_int_equal(g.n_out, 8);
     for (int i = 0; i < 8; i++) {
         assert_int_equal(g.out[i], want[i]);
     }
-    assert_int_equal(get64(&g, GUEST_PT + 8 * 0x45) & 0x60, 0x20); /* read: accessed */
-    assert_int_equal(get64(&g, GUEST_PT + 8 * 0x46) & 0x60, 0x60); /* written: dirty too */
-    assert_int_equal(get64(&g, GUEST_PT + 8 * 0x47) & 0x60, 0);
+    assert_int_equal(guest_get64(&g, GUEST_PT + 8 * 0x45) & 0x60, 0x20); /* read: accessed */
+    assert_int_equal(guest_get64(&g, GUEST_PT + 8 * 0x46) & 0x60, 0x60); /* written: dirty too */
+    assert_int_equal(guest_get64(&g, GUEST_PT + 8 * 0x47) & 0x60, 0);
     guest_fini(&g);
 }
 
@@ -352,7 +200,7 @@ static void test_timer(void **state)
 {
     struct guest g;
     guest_init(&g, timer_from, timer_to);
-    set_gate(&g, 0x40, GUEST_CODE + 0x100);
+    guest_gate(&g, 0x40, GUEST_CODE + 0x100);
     assert_int_equal(guest_run(&g), VCPU_EXIT_KICKED);
     assert_int_equal(g.n_out, 2);
     assert_int_equal(g.out[0], 1);

@@ -11,8 +11,7 @@
 #define CR0_RESET 0x60000010u
 #define PAT_RESET 0x0007040600070406ull
 #define APIC_BASE_RESET 0xfee00c00ull /* enabled, x2APIC mode */
-#define APIC_BASE_BSP 0x100u
-#define MTRR_RESET 0xc06u /* MTRRs and fixed ranges on, write-back by default */
+#define MTRR_RESET 0xc06u             /* MTRRs and fixed ranges on, write-back by default */
 #define DR6_RESET 0xffff0ff0u
 #define DR7_RESET 0x400u
 
@@ -227,7 +226,6 @@ static void reset_msrs(struct soft_cpu *cpu)
 {
     uint64_t bsp = cpu->index == 0 ? APIC_BASE_BSP : 0;
 
-    cpu->efer = 0;
     cpu->star = cpu->lstar = cpu->cstar = cpu->fmask = cpu->kernel_gs_base = 0;
     cpu->sysenter_cs = cpu->sysenter_esp = cpu->sysenter_eip = 0;
     cpu->tsc_aux = 0;
@@ -244,13 +242,9 @@ static void reset_msrs(struct soft_cpu *cpu)
     cpu->kvm_system_time = cpu->kvm_wall_clock = 0;
 }
 
-void soft_sys_reset(struct soft_cpu *cpu)
+/* What INIT resets as well. */
+static void reset_processor(struct soft_cpu *cpu)
 {
-    cpu->amd = model_host_is_amd();
-    if (cpu->index == 0)
-        time_start(&cpu->clock, soft_tsc_khz(cpu->engine));
-    else
-        cpu->clock = soft_vcpu(cpu->engine, 0)->clock;
     for (unsigned i = 0; i < sizeof cpu->gpr / sizeof cpu->gpr[0]; i++)
         cpu->gpr[i] = 0;
     cpu->flags = FLAGS_KEEP1;
@@ -259,15 +253,46 @@ void soft_sys_reset(struct soft_cpu *cpu)
     cpu->cpl = 0;
     cpu->int_shadow = false;
     cpu->halted = false;
+    cpu->nmi_latched = cpu->nmi_blocked = false;
     cpu->delivering = 0;
     reset_segments(cpu);
     cpu->gdt_base = cpu->idt_base = 0;
     cpu->gdt_limit = cpu->idt_limit = 0xffff;
     cpu->cr0 = CR0_RESET;
     cpu->cr2 = cpu->cr3 = cpu->cr4 = cpu->cr8 = 0;
+    cpu->efer = 0;
     cpu->dr[0] = cpu->dr[1] = cpu->dr[2] = cpu->dr[3] = 0;
     cpu->dr6 = DR6_RESET;
     cpu->dr7 = DR7_RESET;
-    reset_msrs(cpu);
     soft_lapic_init(cpu->lapic);
+}
+
+void soft_sys_reset(struct soft_cpu *cpu)
+{
+    uint32_t eax = 0, ebx, ecx = 0, edx;
+
+    __asm__ volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
+    cpu->amd = ebx == 0x68747541; /* "Auth": Hygon and others get the Intel model */
+    if (cpu->index == 0)
+        time_start(&cpu->clock, soft_tsc_khz(cpu->engine));
+    else
+        cpu->clock = soft_vcpu(cpu->engine, 0)->clock;
+    reset_processor(cpu);
+    reset_msrs(cpu);
+    cpu->wait_sipi = cpu->index != 0;
+}
+
+void soft_sys_init(struct soft_cpu *cpu)
+{
+    reset_processor(cpu);
+    cpu->wait_sipi = true;
+}
+
+void soft_sys_start(struct soft_cpu *cpu, uint8_t vector)
+{
+    cpu->wait_sipi = false;
+    cpu->seg[SEG_CS].selector = (uint16_t)(vector << 8);
+    cpu->seg[SEG_CS].base = (uint64_t)vector << 12;
+    cpu->rip = 0;
+    soft_update_mode(cpu);
 }

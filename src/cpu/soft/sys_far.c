@@ -77,6 +77,7 @@ static void iret(struct soft_cpu *cpu, unsigned size)
     struct frame f;
     uint64_t flags;
 
+    cpu->nmi_blocked = false; /* even if this one faults (SDM vol. 3, 7.7.1) */
     if (cpu->sys_flags & FL_NT)
         sys_gp(cpu);
     check_stack_range(cpu, 5 * size);
