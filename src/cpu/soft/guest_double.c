@@ -52,7 +52,8 @@ static void make_tables(struct guest *g)
 {
     guest_put64(g, GUEST_TABLES, (GUEST_TABLES + 0x1000) | 7);
     guest_put64(g, GUEST_TABLES + 0x1000, (GUEST_TABLES + 0x2000) | 7);
-    guest_put64(g, GUEST_TABLES + 0x1000 + 3 * 8, 0xc0000000ull | 0x83); /* 1 GiB page: the device hole */
+    guest_put64(g, GUEST_TABLES + 0x1000 + 3 * 8,
+                0xc0000000ull | 0x83); /* 1 GiB page: the device hole */
     guest_put64(g, GUEST_TABLES + 0x2000, GUEST_PT | 7);
     for (unsigned i = 1; i < 8; i++) {
         guest_put64(g, GUEST_TABLES + 0x2000 + 8 * i, (uint64_t)i << 21 | 0x87);
@@ -67,7 +68,7 @@ static void make_tables(struct guest *g)
 void guest_gate(struct guest *g, unsigned vector, uint64_t to)
 {
     guest_put64(g, GUEST_IDT + 16 * vector,
-          (to & 0xffff) | 8ull << 16 | 0x8e00ull << 32 | (to >> 16 & 0xffff) << 48);
+                (to & 0xffff) | 8ull << 16 | 0x8e00ull << 32 | (to >> 16 & 0xffff) << 48);
     guest_put64(g, GUEST_IDT + 16 * vector + 8, to >> 32);
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A small guest on the whole engine, for tests: a blob of assembly that runs at CPL 0 in 64-bit mode
- * at GUEST_CODE with the first 16 MiB mapped at 0, and reports by port 0x80. With several vCPUs each
- * starts there with its number in EDI and a stack of its own.
+ * A small guest on the whole engine, for tests: a blob of assembly that runs at CPL 0 in 64-bit
+ * mode at GUEST_CODE with the first 16 MiB mapped at 0, and reports by port 0x80. With several
+ * vCPUs each starts there with its number in EDI and a stack of its own.
  */
 #ifndef SM_SOFT_GUEST_DOUBLE_H
 #define SM_SOFT_GUEST_DOUBLE_H

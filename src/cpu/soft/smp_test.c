@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Several vCPUs, each on its own host thread: memory order, locked operations wherever their operand
- * lies, code that one vCPU (or a device) changes under another, messages between local APICs.
- * Guests share the page at X; rounds are counted in R13, so nothing needs to be cleared in between.
+ * Several vCPUs, each on its own host thread: memory order, locked operations wherever their
+ * operand lies, code that one vCPU (or a device) changes under another, messages between local
+ * APICs. Guests share the page at X; rounds are counted in R13, so nothing needs to be cleared in
+ * between.
  */
 #include <stdatomic.h>
 #include <unistd.h>
@@ -87,9 +88,9 @@ static void test_message_passing(void **state)
 
 /* Two write, two read in opposite orders: they agree on which write came first. */
 GUEST(iriw, SETUP(4) "test $1, %edi\n jz 2f\n xchg %rbx, %rbp\n 2: cmp $2, %edi\n jae 4f\n"
-                     "3:\n" BARRIER(4) "mov %r13d, (%rbx)\n" AGAIN STOP_ME "4: 3:\n" BARRIER(4)
-                         "mov (%rbx), %ecx\n mov (%rbp), %edx\n mov %ecx, (%r14)\n"
-                         "mov %edx, 4(%r14)\n add $8, %r14\n" AGAIN STOP_ME);
+                     "3:\n" BARRIER(4) "mov %r13d, (%rbx)\n" AGAIN STOP_ME "4: 3:\n" BARRIER(
+                         4) "mov (%rbx), %ecx\n mov (%rbp), %edx\n mov %ecx, (%r14)\n"
+                            "mov %edx, 4(%r14)\n add $8, %r14\n" AGAIN STOP_ME);
 static void test_independent_reads(void **state)
 {
     struct guest g;
@@ -105,7 +106,8 @@ static void test_independent_reads(void **state)
 
 /* ---- locked operations ---- */
 
-/* Four operations each on 4 bytes at R8 and 8 bytes at R8 + 4096, as many rounds as 0x30108 says. */
+/* Four operations each on 4 bytes at R8 and 8 bytes at R8 + 4096, as many rounds as 0x30108 says.
+ */
 GUEST(counters, "mov 0x30100, %r8\n mov 0x30108, %r13\n"
                 "3: lock incl (%r8)\n lock addl $2, (%r8)\n mov $1, %eax\n lock xadd %eax, (%r8)\n"
                 "4: mov 0x1000(%r8), %rax\n 5: lea 1(%rax), %rcx\n"
@@ -125,11 +127,11 @@ static void count(gpa_t at, unsigned rounds)
 
 static void test_locked(void **state)
 {
-    count(0x31000, 20000);             /* aligned */
-    count(0x3103e, 2000);              /* across cache lines */
-    count(0x30ffe, 500);               /* across pages */
-    count(GUEST_CODE + 0xf00, 500);    /* in a page with code */
-    count(GUEST_CODE + 0xffe, 500);    /* half in a page with code */
+    count(0x31000, 20000);          /* aligned */
+    count(0x3103e, 2000);           /* across cache lines */
+    count(0x30ffe, 500);            /* across pages */
+    count(GUEST_CODE + 0xf00, 500); /* in a page with code */
+    count(GUEST_CODE + 0xffe, 500); /* half in a page with code */
 }
 
 /* ---- code that changes ---- */
@@ -157,7 +159,8 @@ static void test_published_code(void **state)
  * see it go back, and see the last value. */
 #define CALLER                                                                                     \
     "5: xor %r13d, %r13d\n mov $0x20000, %ebx\n 6: call *%rbx\n cmp %r13d, %eax\n jae 7f\n"        \
-    "lock incl 0x30180\n 7: mov %eax, %r13d\n cmp $5000, %eax\n jb 6b\n lock incl 0x30140\n" STOP_ME
+    "lock incl 0x30180\n 7: mov %eax, %r13d\n cmp $5000, %eax\n jb 6b\n lock incl "                \
+    "0x30140\n" STOP_ME
 GUEST(patch, "test %edi, %edi\n jnz 5f\n mov $1, %r13d\n 3: mov %r13d, 0x50004\n"
              "mov $20, %ecx\n 4: dec %ecx\n jnz 4b\n"
              "inc %r13d\n cmp $5001, %r13d\n jne 3b\n" STOP_ME CALLER);
@@ -217,16 +220,16 @@ static void test_code_from_device(void **state)
     "incl 0x30000(%rax)\n" eoi "pop %rdx\n pop %rcx\n pop %rax\n iretq\n"
 #define EOI "mov $0x80b, %ecx\n xor %eax, %eax\n xor %edx, %edx\n wrmsr\n"
 /* Sleep until this vCPU's count reaches R13. */
-#define AWAIT                                                                                      \
-    "6: cli\n cmp %r13d, 0x30000(%rbp)\n jae 7f\n sti\n hlt\n jmp 6b\n 7: sti\n"
+#define AWAIT "6: cli\n cmp %r13d, 0x30000(%rbp)\n jae 7f\n sti\n hlt\n jmp 6b\n 7: sti\n"
 
 /* Two vCPUs wake each other out of HLT in turn. R15: the other one. */
-GUEST(ping, APIC_ON "mov $2, %r12d\n" BARRIER(2) "mov %edi, %ebp\n shl $6, %ebp\n mov %edi, %r15d\n xor $1, %r15d\n"
-                    "mov $1, %r13d\n test %edi, %edi\n jnz 4f\n"
-                    "3: " SEND("0x41", "%r15d") AWAIT
-                    "inc %r13d\n cmp $3001, %r13d\n jne 3b\n" STOP_ME
-                    "4: " AWAIT SEND("0x41", "%r15d") "inc %r13d\n cmp $3001, %r13d\n jne 4b\n"
-                    STOP_ME HANDLER(EOI));
+GUEST(ping, APIC_ON "mov $2, %r12d\n" BARRIER(
+                2) "mov %edi, %ebp\n shl $6, %ebp\n mov %edi, %r15d\n xor $1, %r15d\n"
+                   "mov $1, %r13d\n test %edi, %edi\n jnz 4f\n"
+                   "3: " SEND("0x41", "%r15d") AWAIT
+      "inc %r13d\n cmp $3001, %r13d\n jne 3b\n" STOP_ME
+      "4: " AWAIT SEND("0x41",
+                       "%r15d") "inc %r13d\n cmp $3001, %r13d\n jne 4b\n" STOP_ME HANDLER(EOI));
 static void test_ping_pong(void **state)
 {
     struct guest g;
@@ -239,11 +242,13 @@ static void test_ping_pong(void **state)
 }
 
 /* vCPU 0 sends NMIs to all the others until each has had some, out of HLT with interrupts off. */
-GUEST(nmi, APIC_ON "mov %edi, %ebp\n shl $6, %ebp\n test %edi, %edi\n jnz 4f\n"
-                   "3: " SEND("0xc0400", "$0") "mov $1000, %ecx\n 2: pause\n dec %ecx\n jnz 2b\n"
-                   "cmpl $3, 0x30140\n jb 3b\n" STOP_ME
-                   "4: hlt\n cmpl $20, 0x30000(%rbp)\n jb 4b\n lock incl 0x30140\n" STOP_ME
-                   HANDLER(""));
+GUEST(nmi, APIC_ON
+      "mov %edi, %ebp\n shl $6, %ebp\n test %edi, %edi\n jnz 4f\n"
+      "3: " SEND("0xc0400",
+                 "$0") "mov $1000, %ecx\n 2: pause\n dec %ecx\n jnz 2b\n"
+                       "cmpl $3, 0x30140\n jb 3b\n" STOP_ME
+                       "4: hlt\n cmpl $20, 0x30000(%rbp)\n jb 4b\n lock incl 0x30140\n" STOP_ME
+                           HANDLER(""));
 static void test_nmi(void **state)
 {
     struct guest g;
@@ -258,11 +263,11 @@ static void test_nmi(void **state)
 }
 
 /* INIT stops a vCPU that counts; both are told to leave when the count stands still. */
-GUEST(init, APIC_ON "test %edi, %edi\n jnz 4f\n 2: pause\n cmpl $1000, 0x30000\n jb 2b\n"
-                    SEND("0x4500", "$1")
-                    "3: mov 0x30000, %ebx\n mov $100000, %ecx\n 2: pause\n dec %ecx\n jnz 2b\n"
-                    "cmp %ebx, 0x30000\n jne 3b\n mov $1, %eax\n out %al, $0x8c\n" STOP_ME
-                    "4: incl 0x30000\n jmp 4b\n");
+GUEST(init, APIC_ON "test %edi, %edi\n jnz 4f\n 2: pause\n cmpl $1000, 0x30000\n jb 2b\n" SEND(
+                "0x4500",
+                "$1") "3: mov 0x30000, %ebx\n mov $100000, %ecx\n 2: pause\n dec %ecx\n jnz 2b\n"
+                      "cmp %ebx, 0x30000\n jne 3b\n mov $1, %eax\n out %al, $0x8c\n" STOP_ME
+                      "4: incl 0x30000\n jmp 4b\n");
 static void test_init(void **state)
 {
     struct guest g;
@@ -307,12 +312,18 @@ static void test_kick(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_store_buffering),   cmocka_unit_test(test_load_buffering),
-        cmocka_unit_test(test_message_passing),   cmocka_unit_test(test_independent_reads),
-        cmocka_unit_test(test_locked),            cmocka_unit_test(test_published_code),
-        cmocka_unit_test(test_patched_code),      cmocka_unit_test(test_code_from_device),
-        cmocka_unit_test(test_ping_pong),         cmocka_unit_test(test_nmi),
-        cmocka_unit_test(test_init),              cmocka_unit_test(test_kick),
+        cmocka_unit_test(test_store_buffering),
+        cmocka_unit_test(test_load_buffering),
+        cmocka_unit_test(test_message_passing),
+        cmocka_unit_test(test_independent_reads),
+        cmocka_unit_test(test_locked),
+        cmocka_unit_test(test_published_code),
+        cmocka_unit_test(test_patched_code),
+        cmocka_unit_test(test_code_from_device),
+        cmocka_unit_test(test_ping_pong),
+        cmocka_unit_test(test_nmi),
+        cmocka_unit_test(test_init),
+        cmocka_unit_test(test_kick),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
