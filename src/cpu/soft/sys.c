@@ -269,10 +269,7 @@ static void reset_processor(struct soft_cpu *cpu)
 
 void soft_sys_reset(struct soft_cpu *cpu)
 {
-    uint32_t eax = 0, ebx, ecx = 0, edx;
-
-    __asm__ volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
-    cpu->amd = ebx == 0x68747541; /* "Auth": Hygon and others get the Intel model */
+    cpu->amd = model_host_is_amd();
     if (cpu->index == 0)
         time_start(&cpu->clock, soft_tsc_khz(cpu->engine));
     else
