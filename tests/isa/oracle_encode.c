@@ -95,7 +95,7 @@ static void list_row(void *opaque, unsigned map, unsigned opcode, unsigned prefi
 void gen_list_excluded(FILE *out)
 {
     struct excluded_list l = {.out = out};
-    insn_table_walk(list_row, &l);
+    insn_table_walk(false, list_row, &l);
     fprintf(out, "not run: int 0x80 (system call); F3 with BSF, BSR (TZCNT, LZCNT on the host); "
                  "66 with near branches or MOVSXD, 0F 0D with a register (vendors differ);\n"
                  "not run: F2, F3 with LOOPE, LOOPNE (AMD takes the condition from the prefix);\n"

@@ -19,7 +19,7 @@ void gen_init(struct gen *g, uint64_t seed)
 {
     memset(g, 0, sizeof *g);
     g->seed = seed;
-    insn_table_walk(add_row, g);
+    insn_table_walk(false, add_row, g);
 }
 
 static void start_case(struct gen *g, uint64_t number, struct oc_case *c)

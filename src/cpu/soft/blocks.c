@@ -9,6 +9,7 @@
  * A dropped block stays readable until then, because the vCPU may still be inside it.
  */
 #include "cpu/soft/exec.h"
+#include "cpu/soft/legacy.h"
 #include "cpu/soft/soft.h"
 #include "cpu/soft/hostcall.h"
 #include "cpu/soft/stub.h"
@@ -85,7 +86,9 @@ static void insert(struct soft_cpu *cpu, struct block *b)
 static struct block *find(struct soft_cpu *cpu, uint64_t rip, gpa_t phys, uint32_t mode)
 {
     struct block *b = cpu->cache->hash[hash_of(rip, phys, mode)];
-    while (b && !(b->phys == phys && b->rip == rip && b->mode == mode)) {
+    uint64_t limit = mode & MODE_CODE_LIMIT ? cpu->seg[SEG_CS].limit : ~0ull;
+    while (b && !(b->phys == phys && b->rip == rip && b->mode == mode &&
+                  b->n_bytes - 1u <= limit - rip)) {
         b = b->hash_next;
     }
     return b;
@@ -96,11 +99,15 @@ struct block *blocks_find(struct soft_cpu *cpu)
     uint64_t rip = cpu->rip;
     bool global, global2 = true;
     cpu->insn_rip = rip;
-    gpa_t phys = soft_fetch_translate(cpu, rip, &global);
+    if ((cpu->mode & MODE_CODE_LIMIT) && rip > cpu->seg[SEG_CS].limit) {
+        soft_raise_code(cpu, V_GP, 0);
+    }
+    uint64_t va = legacy_code_va(cpu, rip);
+    gpa_t phys = soft_fetch_translate(cpu, va, &global);
     struct block *b = find(cpu, rip, phys, cpu->mode);
     if (b && b->crosses) {
         /* The same first page may be followed by another second page now. */
-        gpa_t phys2 = soft_fetch_translate(cpu, (rip & ~0xfffull) + 4096, &global2);
+        gpa_t phys2 = soft_fetch_translate(cpu, (va & ~0xfffull) + 4096, &global2);
         if (phys2 != b->phys2) {
             blocks_drop(cpu, b->phys, 1);
             b = NULL;

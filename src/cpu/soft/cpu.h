@@ -93,9 +93,12 @@ enum soft_vector {
     0x08u                   /* the guest's MXCSR unmasks an exception: run SSE arithmetic checked  \
                              */
 #define MODE_X87_TRAP 0x10u /* the guest's FCW unmasks an exception, or FSW.ES is pending */
-#define MODE_COMPAT                                                                                \
-    0x20u /* CS is not a 64-bit segment: every instruction is #UD in this version                  \
-           */
+#define MODE_LEGACY 0x100u  /* not 64-bit mode: 16- or 32-bit code, see legacy.h */
+#define MODE_CODE16 0x200u  /* with MODE_LEGACY: CS.D is 0 */
+#define MODE_STACK16 0x400u /* with MODE_LEGACY: SS.B is 0 */
+#define MODE_SEGMENTED 0x800u   /* with MODE_LEGACY: ES, SS or DS is not flat */
+#define MODE_CODE_LIMIT 0x1000u /* with MODE_LEGACY: CS does not reach to 4 GiB */
+#define MODE_SEGMENTS (MODE_LEGACY | MODE_CODE16 | MODE_STACK16 | MODE_SEGMENTED | MODE_CODE_LIMIT)
 
 /* Why the run loop must stop before the next block. Bits of soft_cpu.pending; set by any thread. */
 #define PEND_KICK 0x1u     /* engine kick */
@@ -171,7 +174,9 @@ struct soft_cpu {
     struct block *block; /* borrowed: the block being executed */
     struct soft_tlb_entry *tlb_read; /* the pair for the current CPL, inside tlb[] */
     struct soft_tlb_entry *tlb_write;
-    uint64_t seg_base[8]; /* by enum seg_index; [7] is 0 ("no segment"); only FS, GS non-zero */
+    /* By enum seg_index; [7] is 0 ("no segment"). In 64-bit mode only FS and GS are not 0; then
+     * seg[].base has what the others were loaded with. */
+    uint64_t seg_base[8];
     /* Generation of cross-page block links and jump cache entries: [0] to pages of one address
      * space, [1] to global pages. Links of another generation are looked up again. */
     uint32_t gen[2];
@@ -230,6 +235,7 @@ struct soft_cpu {
     /* TLBs: [user][read, write]; filled slots are listed for cheap flushes: [0] of one address
      * space, [1] global. An entry is array << SOFT_TLB_BITS | slot. */
     struct soft_tlb_entry tlb[2][2][SOFT_TLB_SIZE] __attribute__((aligned(64)));
+    bool tlb_high[2][2]; /* [user][global]: entries at or above 4 GiB, see soft_tlb_low() */
     unsigned n_filled[2];
     uint16_t filled[2][SOFT_FILL_MAX];
     uint64_t large_bloom; /* 2 MiB regions (mod 64) that have TLB entries of large pages */
@@ -292,6 +298,9 @@ void soft_check_access(struct soft_cpu *cpu, uint64_t va, unsigned len, enum sof
 
 void soft_tlb_flush(struct soft_cpu *cpu, bool keep_global); /* CR3 write keeps global pages */
 void soft_tlb_invlpg(struct soft_cpu *cpu, uint64_t va);
+/* Entering MODE_LEGACY: no entry of the current privilege at or above 4 GiB from now on, until the
+ * mode is left. */
+void soft_tlb_low(struct soft_cpu *cpu);
 
 /* Effective address of a decoded memory operand, segment base included, cpu->rip = next
  * instruction. */

@@ -7,23 +7,12 @@
  * which calls soft_deliver_exception() again; cpu->delivering tells it what was under way. So
  * nothing of the vCPU's state but CR2 changes before the last access.
  */
+#include "cpu/soft/deliver_priv.h"
 #include "cpu/soft/lapic.h"
-#include "cpu/soft/segment.h"
 #include "cpu/soft/sys.h"
 
 /* cpu->delivering: classes of SDM table 6-4, and where the event came from. */
 enum { IDLE, BENIGN, CONTRIBUTORY, PAGE_FAULT, DOUBLE_FAULT, EXTERNAL };
-
-enum { ERR_EXT = 1, ERR_IDT = 2 };
-
-struct event {
-    unsigned vector;
-    bool soft; /* INT n, INT3: the gate's DPL counts and error codes have no EXT */
-    bool has_code;
-    uint32_t code;
-    uint64_t rip;   /* return address */
-    uint64_t flags; /* image to push */
-};
 
 struct gate {
     uint64_t rip;
@@ -100,13 +89,27 @@ static void push(struct soft_cpu *cpu, const struct gate *g, uint64_t va, uint64
         soft_sys_store(cpu, va, 8, value);
 }
 
+void deliver_done(struct soft_cpu *cpu, bool masks)
+{
+    cpu->delivering = IDLE;
+    cpu->no_step = true;
+    cpu->sys_flags &= ~(uint64_t)(FL_TF | FL_VM | FL_RF | FL_NT | (masks ? FL_IF : 0));
+    cpu->int_shadow = false;
+    cpu->halted = false;
+    soft_update_mode(cpu);
+}
+
 static void deliver(struct soft_cpu *cpu, const struct event *e)
 {
     uint32_t ext = e->soft ? 0 : ERR_EXT;
     unsigned words = e->has_code ? 6 : 5;
-    uint64_t top, rsp, drop = FL_TF | FL_VM | FL_RF | FL_NT;
+    uint64_t top, rsp;
     struct gate g;
 
+    if (!(cpu->efer & EFER_LMA)) {
+        deliver_legacy(cpu, e);
+        return;
+    }
     read_gate(cpu, e, &g);
     top = choose_stack(cpu, &g, ext);
     rsp = top - words * 8;
@@ -120,20 +123,13 @@ static void deliver(struct soft_cpu *cpu, const struct event *e)
     if (e->has_code)
         push(cpu, &g, top - 48, e->code);
 
-    cpu->delivering = IDLE;
-    cpu->no_step = true;
     cpu->gpr[R_SP] = rsp;
     if (g.cpl != cpu->cpl)
         cpu->seg[SEG_SS] =
             (struct seg_state){.selector = (uint16_t)g.cpl, .attr = (uint16_t)SA_WITH_DPL(g.cpl)};
     cpu->seg[SEG_CS] = g.cs;
     cpu->rip = g.rip;
-    if (g.masks)
-        drop |= FL_IF;
-    cpu->sys_flags &= ~drop;
-    cpu->int_shadow = false;
-    cpu->halted = false;
-    soft_update_mode(cpu);
+    deliver_done(cpu, g.masks);
 }
 
 static unsigned class_of(unsigned vector)

@@ -2,8 +2,8 @@
 /*
  * One decoded x86-64 instruction and the table row that describes it. The table (insn_table.c) is
  * the single place that knows encodings and attributes; the interpreter, the native-stub generator
- * and the test generators all read it. 64-bit mode only. Source: Intel SDM vol. 2, appendix A
- * (opcode maps).
+ * and the test generators all read it. Rows that exist in 64-bit mode only, or only outside it, are
+ * marked so in the table. Source: Intel SDM vol. 2, appendix A (opcode maps).
  */
 #ifndef SM_SOFT_INSN_H
 #define SM_SOFT_INSN_H
@@ -13,6 +13,9 @@
 #include <stdint.h>
 
 #define INSN_MAX_LEN 15
+
+/* What CS says of the code: the L and D bits. Real mode and virtual-8086 mode decode as INSN_16. */
+enum insn_mode { INSN_64, INSN_32, INSN_16 };
 
 /* clang-format off */
 /* What an instruction does. Conditions (Jcc, SETcc, CMOVcc) are in insn.cond. */
@@ -48,8 +51,10 @@ enum insn_id {
     I_MOV_CR, I_MOV_DR, I_CLTS, I_LMSW, I_SMSW,
     I_LGDT, I_SGDT, I_LIDT, I_SIDT, I_LLDT, I_SLDT, I_LTR, I_STR, I_LAR, I_LSL, I_VERR, I_VERW,
     I_INVLPG, I_INVD, I_WBINVD, I_RETF, I_JMP_FAR, I_CALL_FAR,
-    I_PUSH_SREG, I_POP_SREG, /* insn.reg: 4 FS, 5 GS */
-    I_LSS, I_LFS, I_LGS,
+    I_PUSH_SREG, I_POP_SREG, /* which one: the opcode */
+    I_LSS, I_LFS, I_LGS, I_LES, I_LDS,
+    /* outside 64-bit mode only */
+    I_PUSHA, I_POPA, I_BOUND, I_ARPL, I_INTO, I_DAA, I_DAS, I_AAA, I_AAS, I_AAM, I_AAD, I_SALC,
     I_XGETBV, I_XSETBV,
     I_VMCALL, /* VMCALL and VMMCALL: #UD for now, KVM has no hypercalls in our model */
     /* FPU state */
@@ -80,7 +85,7 @@ enum insn_operand {
     O_IB,   /* immediate byte, sign-extended */
     O_IUB,  /* immediate byte, zero-extended (shift counts, ports, vectors) */
     O_IW,   /* immediate word, zero-extended */
-    O_IV,   /* immediate of full operand size (MOV r64, imm64) */
+    O_IV,   /* immediate of full operand size (MOV r64, imm64; with O_IW a far pointer's offset) */
     O_J,    /* relative branch target; insn.imm is the displacement, sign-extended */
     O_O,    /* absolute memory offset (moffs): insn.disp64 */
     O_S,    /* segment register, ModRM.reg */
@@ -114,6 +119,9 @@ enum insn_size {
     SZ_F64,  /* 8 always (near branches; 66 ignored as AMD and Intel differ: we follow Intel) */
     SZ_Z,    /* 4; 2 with 66 (REX.W ignored: port I/O) */
     SZ_X,    /* 16; 32 with VEX.L */
+    SZ_R,    /* 8 always (control and debug registers) */
+    /* Outside 64-bit mode everything with an 8 above, SZ_Q excepted, is 4, or 2 (V, V64, F64, Z) by
+     * CS.D and 66. */
 };
 
 /* Attributes. */
@@ -224,10 +232,12 @@ struct insn {
     uint8_t cond;   /* condition code 0-15 of Jcc, SETcc, CMOVcc */
     uint8_t rep;    /* enum insn_rep; only when it is not a mandatory prefix */
     bool lock;      /* LOCK prefix, or XCHG with memory (implied) */
-    bool addr32;    /* 67 prefix: addresses are truncated to 32 bits */
+    bool addr32;    /* addresses are truncated to 32 bits: 67 prefix, or not in 64-bit mode */
+    bool addr16;    /* to 16 bits (never in 64-bit mode) */
     bool has_rex;   /* SPL BPL SIL DIL instead of AH CH DH BH */
     bool has_modrm;
     bool is_mem;     /* ModRM.rm is memory; base, index, scale, disp are valid */
+    uint8_t mode;    /* enum insn_mode it was decoded for */
     uint8_t rex;     /* 0x40-0x4f, or 0; of a VEX prefix: its W, R, X, B in the same form */
     uint8_t vex_map; /* 1 (0F), 2 (0F38), 3 (0F3A); 0: no VEX prefix, and then the others are 0 */
     uint8_t vex_pp;  /* 0 none, 1 66, 2 F3, 3 F2 */
@@ -239,8 +249,8 @@ struct insn {
     uint8_t base;  /* 0-15, INSN_NO_REG or INSN_REG_RIP */
     uint8_t index; /* 0-15 or INSN_NO_REG; O_VM: a vector register */
     uint8_t scale; /* log2 */
-    uint8_t
-        seg; /* enum seg_index order of an override that counts (FS 4, GS 5), else INSN_NO_SEG */
+    uint8_t seg;   /* enum seg_index order of an override that counts (64-bit: FS, GS), else
+                      INSN_NO_SEG */
     uint16_t mem_size; /* bytes of the memory operand (desc->mem_size, or opsize) */
     /* where the parts are in bytes[], for re-encoding: opcode_off points at the first opcode byte
      * after legacy prefixes and REX (that is, at the 0F escape or the VEX prefix if there is one)
@@ -250,7 +260,7 @@ struct insn {
     int32_t disp;
     uint64_t disp64; /* O_O: the absolute offset */
     int64_t imm;     /* sign- or zero-extended as the operand kind says */
-    int64_t imm2;    /* ENTER's second immediate */
+    int64_t imm2;    /* ENTER's second immediate; a far pointer's selector */
 };
 
 enum insn_error {
@@ -264,15 +274,22 @@ enum insn_error {
  * Decode one instruction from up to len bytes. Pure: no state, any thread. On INSN_UD, out->len is
  * the number of bytes looked at.
  */
-enum insn_error insn_decode(const uint8_t *bytes, size_t len, struct insn *out);
+enum insn_error insn_decode_mode(const uint8_t *bytes, size_t len, enum insn_mode mode,
+                                 struct insn *out);
+static inline enum insn_error insn_decode(const uint8_t *bytes, size_t len, struct insn *out)
+{
+    return insn_decode_mode(bytes, len, INSN_64, out);
+}
 
 /* All rows, for test generators: calls fn for every encoding that the table knows. map is 0 (one
  * byte), 1 (0F), 2 (0F38), 3 (0F3A), 4 (x87, opcode D8-DF with the full ModRM byte in sub), 5 to 7
  * (1 to 3 with a VEX prefix; prefix is then what VEX.pp stands for); prefix is 0, 0x66, 0xf2 or
  * 0xf3 when mandatory; sub is ModRM.reg (0-7) for groups, the whole ModRM byte (0xc0-0xff) where it
  * selects the row (and for all x87 register forms), -1 otherwise. Memory or register form: the
- * operand kinds tell; a group row without a ModRM operand is register form. */
-void insn_table_walk(void (*fn)(void *opaque, unsigned map, unsigned opcode, unsigned prefix,
+ * operand kinds tell; a group row without a ModRM operand is register form. legacy: the rows of 16-
+ * and 32-bit mode instead of 64-bit mode's. */
+void insn_table_walk(bool legacy,
+                     void (*fn)(void *opaque, unsigned map, unsigned opcode, unsigned prefix,
                                 int sub, const struct insn_desc *desc),
                      void *opaque);
 

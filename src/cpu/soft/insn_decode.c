@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The instruction decoder for 64-bit mode: prefixes, a walk through the decode table, ModRM,
- * immediates. Pure; reads each input byte at most a few times from a caller's stable copy and never
- * past its end. Uses general registers only and no libc: it runs while the guest's vector state is
- * in the host's.
+ * The instruction decoder: prefixes, a walk through the decode table, ModRM, immediates. Pure;
+ * reads each input byte at most a few times from a caller's stable copy and never past its end.
+ * Uses general registers only and no libc: it runs while the guest's vector state is in the host's.
  *
  * Where vendors differ, Intel's rules: 66 is ignored on near branches (AMD would make them 16-bit),
  * far pointers in memory have a 64-bit offset with REX.W, LOCK MOV CR0 is not MOV CR8.
@@ -18,8 +17,10 @@ struct dec {
     const uint8_t *p;
     unsigned pos, limit; /* next byte; bytes that may be read, at most 15 */
     uint8_t rex, rep, modrm;
-    uint8_t vex; /* its byte with vvvv, L and pp */
-    bool osz16, mandatory, have_modrm, is_vex, prefixed;
+    uint8_t vex;     /* its byte with vvvv, L and pp */
+    bool p66, osz16; /* a 66 prefix; operand size 16, which depends on the mode too */
+    bool mandatory, have_modrm, is_vex, prefixed;
+    enum insn_mode mode;
 };
 
 enum prefix_class { PC_OPCODE, PC_REX, PC_OSZ, PC_ASZ, PC_REP, PC_LOCK, PC_SEG, PC_IGNORED };
@@ -31,16 +32,25 @@ static const uint8_t prefix_classes[256] = {
     [0x67] = PC_ASZ,      [0xf0] = PC_LOCK,    [0xf2] = PC_REP,     [0xf3] = PC_REP,
 };
 
-/* Operand size by enum insn_size: with 66, plain, with REX.W. */
-static const uint8_t op_sizes[][3] = {
-    [SZ_NONE] = {0, 0, 0}, [SZ_B] = {1, 1, 1}, [SZ_W] = {2, 2, 2},    [SZ_D] = {4, 4, 4},
-    [SZ_Q] = {8, 8, 8},    [SZ_V] = {2, 4, 8}, [SZ_Y] = {4, 4, 8},    [SZ_V64] = {2, 8, 8},
-    [SZ_F64] = {8, 8, 8},  [SZ_Z] = {2, 4, 4}, [SZ_X] = {16, 16, 16},
+/* Outside 64-bit mode: no REX, and every segment override counts. */
+static const uint8_t legacy_prefix_classes[256] = {
+    [0x26] = PC_SEG,  [0x2e] = PC_SEG, [0x36] = PC_SEG, [0x3e] = PC_SEG,
+    [0x64] = PC_SEG,  [0x65] = PC_SEG, [0x66] = PC_OSZ, [0x67] = PC_ASZ,
+    [0xf0] = PC_LOCK, [0xf2] = PC_REP, [0xf3] = PC_REP,
+};
+
+/* Operand size by enum insn_size. 64-bit mode: with 66, plain, with REX.W; else 16-bit, 32-bit. */
+#define LEGACY_SIZES 3
+static const uint8_t op_sizes[][5] = {
+    [SZ_NONE] = {0, 0, 0, 0, 0}, [SZ_B] = {1, 1, 1, 1, 1},      [SZ_W] = {2, 2, 2, 2, 2},
+    [SZ_D] = {4, 4, 4, 4, 4},    [SZ_Q] = {8, 8, 8, 8, 8},      [SZ_V] = {2, 4, 8, 2, 4},
+    [SZ_Y] = {4, 4, 8, 4, 4},    [SZ_V64] = {2, 8, 8, 2, 4},    [SZ_F64] = {8, 8, 8, 2, 4},
+    [SZ_Z] = {2, 4, 4, 2, 4},    [SZ_X] = {16, 16, 16, 16, 16}, [SZ_R] = {8, 8, 8, 4, 4},
 };
 
 static inline unsigned size_index(const struct dec *d)
 {
-    return (d->rex & 8u) != 0 ? 2u : d->osz16 ? 0u : 1u;
+    return (d->rex & 8u) != 0 && d->mode == INSN_64 ? 2u : d->osz16 ? 0u : 1u;
 }
 
 /* Bytes ran out: at 15 the instruction is too long, before that the caller gave too few. */
@@ -75,12 +85,13 @@ static inline int64_t get_int(const uint8_t *p, unsigned n)
 /* Consume legacy and REX prefixes up to the opcode byte, which is left unread. */
 static enum insn_error get_prefixes(struct dec *d, struct insn *out)
 {
+    const uint8_t *classes = d->mode == INSN_64 ? prefix_classes : legacy_prefix_classes;
     for (;; d->pos++) {
         if (unlikely(d->pos == d->limit)) {
             return out_of_bytes(d);
         }
         uint8_t b = d->p[d->pos];
-        enum prefix_class cls = prefix_classes[b];
+        enum prefix_class cls = classes[b];
         if (cls == PC_OPCODE) {
             return INSN_OK;
         }
@@ -92,7 +103,7 @@ static enum insn_error get_prefixes(struct dec *d, struct insn *out)
         d->prefixed |= cls == PC_OSZ || cls == PC_REP || cls == PC_LOCK;
         switch (cls) {
         case PC_OSZ:
-            d->osz16 = true;
+            d->p66 = true;
             break;
         case PC_ASZ:
             out->addr32 = true;
@@ -104,7 +115,7 @@ static enum insn_error get_prefixes(struct dec *d, struct insn *out)
             out->lock = true;
             break;
         case PC_SEG:
-            out->seg = b & 7u; /* 64 FS: 4, 65 GS: 5 */
+            out->seg = b < 0x40 ? (b >> 3) & 3u : b & 7u; /* 26 ES ... 3E DS, 64 FS, 65 GS */
             break;
         default:
             break;
@@ -139,6 +150,9 @@ static enum insn_error get_vex(struct dec *d, uint8_t b, struct insn *out,
             return INSN_UD;
         }
     }
+    if (d->mode != INSN_64) {
+        d->rex &= 0x48; /* eight registers only */
+    }
     out->vex_pp = d->vex & 3u;
     *node = &maps[out->vex_map - 1][p[need - 1]];
     return INSN_OK;
@@ -149,7 +163,8 @@ static enum insn_error get_opcode(struct dec *d, struct insn *out, const struct 
 {
     const struct insn_node *map = insn_map_1byte;
     uint8_t b = d->p[d->pos++];
-    if ((b & 0xfe) == 0xc4) {
+    /* outside 64-bit mode the register form of LES and LDS */
+    if ((b & 0xfe) == 0xc4 && (d->mode == INSN_64 || (d->pos < d->limit && d->p[d->pos] >= 0xc0))) {
         return get_vex(d, b, out, node);
     }
     if (b == 0x0f) {
@@ -187,7 +202,7 @@ static inline unsigned prefix_index(const struct dec *d)
     if (d->is_vex) {
         return d->vex & 3u;
     }
-    return d->rep == REP_REPE ? 2u : d->rep == REP_REPNE ? 3u : d->osz16 ? 1u : 0u;
+    return d->rep == REP_REPE ? 2u : d->rep == REP_REPNE ? 3u : d->p66 ? 1u : 0u;
 }
 
 /* Follow sub-tables down to a row or NK_UD. */
@@ -216,6 +231,9 @@ static enum insn_error find_row(struct dec *d, const struct insn_node **pnode)
         case NK_VEXW:
             i = d->rex >> 3 & 1u;
             break;
+        case NK_MODE:
+            i = d->mode != INSN_64;
+            break;
         default:
             if (!get_modrm(d)) {
                 return out_of_bytes(d);
@@ -229,6 +247,36 @@ static enum insn_error find_row(struct dec *d, const struct insn_node **pnode)
     }
     *pnode = node;
     return node->kind == NK_ROW ? INSN_OK : INSN_UD;
+}
+
+static enum insn_error get_disp(struct dec *d, unsigned size, struct insn *out)
+{
+    if (size != 0) {
+        if (unlikely(d->pos + size > d->limit)) {
+            return out_of_bytes(d);
+        }
+        out->disp = (int32_t)get_int(d->p + d->pos, size);
+        out->disp_off = (uint8_t)d->pos;
+        out->disp_size = (uint8_t)size;
+        d->pos += size;
+    }
+    return INSN_OK;
+}
+
+/* A memory operand with 16-bit addressing (Intel SDM vol. 2, table 2-1): BX BP SI DI in pairs. */
+static enum insn_error get_memory16(struct dec *d, struct insn *out)
+{
+    static const uint8_t bases[8] = {3, 3, 5, 5, 6, 7, 5, 3};
+    static const uint8_t indexes[4] = {6, 7, 6, 7};
+    unsigned mod = d->modrm >> 6, rm = d->modrm & 7u;
+    if (mod == 0 && rm == 6) {
+        return get_disp(d, 2, out);
+    }
+    out->base = bases[rm];
+    if (rm < 4) {
+        out->index = indexes[rm];
+    }
+    return get_disp(d, mod, out);
 }
 
 /* SIB and displacement of a memory operand. */
@@ -254,20 +302,13 @@ static enum insn_error get_memory(struct dec *d, unsigned enc, struct insn *out)
         }
     } else if (rm == 5 && mod == 0) {
         disp_size = 4;
-        out->base = INSN_REG_RIP;
+        if (d->mode == INSN_64) {
+            out->base = INSN_REG_RIP;
+        }
     } else {
         out->base = (uint8_t)(rm | rexb);
     }
-    if (disp_size != 0) {
-        if (unlikely(d->pos + disp_size > d->limit)) {
-            return out_of_bytes(d);
-        }
-        out->disp = (int32_t)get_int(d->p + d->pos, disp_size);
-        out->disp_off = (uint8_t)d->pos;
-        out->disp_size = (uint8_t)disp_size;
-        d->pos += disp_size;
-    }
-    return INSN_OK;
+    return get_disp(d, disp_size, out);
 }
 
 /* ModRM-derived fields of a row that has a ModRM byte. */
@@ -285,6 +326,9 @@ static enum insn_error get_operands(struct dec *d, unsigned enc, struct insn *ou
     if (out->is_mem) {
         if ((enc & NE_REG) != 0) {
             return INSN_UD;
+        }
+        if (out->addr16) {
+            return (enc & NE_VSIB) != 0 ? INSN_UD : get_memory16(d, out);
         }
         if (unlikely((enc & NE_VSIB) != 0 && out->rm != 4)) {
             return INSN_UD;
@@ -314,15 +358,15 @@ static enum insn_error get_immediate(struct dec *d, unsigned enc, struct insn *o
     } else if ((enc & NE_IV) != 0) {
         n = out->opsize;
     } else if ((enc & NE_J) != 0) {
-        n = (out->desc->attr & IA_REL8) != 0 ? 1 : 4;
+        n = (out->desc->attr & IA_REL8) != 0 ? 1 : out->opsize < 4 ? 2 : 4;
     } else if ((enc & NE_O) != 0) {
-        n = out->addr32 ? 4 : 8;
+        n = out->addr16 ? 2 : out->addr32 ? 4 : 8;
     } else {
         n = 2;
     }
-    if ((enc & NE_IW) != 0) { /* alone, or ENTER's imm16, imm8 */
-        n2 = (enc & NE_IUB) != 0 ? 1 : 0;
-        n = 2;
+    if ((enc & NE_IW) != 0) { /* alone, ENTER's imm16, imm8, or a far pointer */
+        n2 = (enc & NE_IUB) != 0 ? 1 : (enc & NE_IV) != 0 ? 2 : 0;
+        n = n2 == 2 ? out->opsize : 2;
     }
     if (unlikely(d->pos + n + n2 > d->limit)) {
         return out_of_bytes(d);
@@ -331,13 +375,15 @@ static enum insn_error get_immediate(struct dec *d, unsigned enc, struct insn *o
     out->imm_off = (uint8_t)d->pos;
     out->imm_size = (uint8_t)(n + n2);
     if ((enc & NE_O) != 0) {
-        out->disp64 = n == 4 ? (uint32_t)v : (uint64_t)v;
+        out->disp64 = n == 2 ? (uint16_t)v : n == 4 ? (uint32_t)v : (uint64_t)v;
         out->disp_off = out->imm_off;
         out->disp_size = (uint8_t)n;
         out->imm_off = out->imm_size = 0;
     } else if ((enc & NE_IW) != 0) {
-        out->imm = (uint16_t)v;
-        out->imm2 = n2 != 0 ? d->p[d->pos + 2] : 0;
+        out->imm = n == 4 ? (uint32_t)v : (uint16_t)v;
+        out->imm2 = n2 == 2   ? (uint16_t)get_int(d->p + d->pos + n, 2)
+                    : n2 == 1 ? d->p[d->pos + 2]
+                              : 0;
     } else {
         out->imm = (enc & NE_IUB) != 0 ? (uint8_t)v : v;
     }
@@ -349,7 +395,7 @@ static void clear(struct insn *out)
 {
     out->desc = NULL;
     out->len = out->opsize = out->cond = out->rep = 0;
-    out->lock = out->addr32 = out->has_rex = out->has_modrm = out->is_mem = false;
+    out->lock = out->addr32 = out->addr16 = out->has_rex = out->has_modrm = out->is_mem = false;
     out->rex = out->mod = out->reg = out->rm = 0;
     out->vex_map = out->vex_pp = out->vex_l = out->vvvv = 0;
     out->base = out->index = INSN_NO_REG;
@@ -391,7 +437,7 @@ static enum insn_error check_vex(const struct dec *d, unsigned enc, struct insn 
 {
     uint32_t attr = out->desc->attr;
     bool l = (d->vex & 4u) != 0, w = (d->rex & 8u) != 0;
-    unsigned vvvv = ~(unsigned)d->vex >> 3 & 15u;
+    unsigned vvvv = ~(unsigned)d->vex >> 3 & (d->mode == INSN_64 ? 15u : 7u);
     out->vvvv = (uint8_t)vvvv;
     out->has_rex = false;
     out->vex_l = l && (attr & IA_LIG) == 0;
@@ -412,6 +458,11 @@ static enum insn_error decode(struct dec *d, struct insn *out)
     if (unlikely(e != INSN_OK)) {
         return e;
     }
+    d->osz16 = d->p66 ^ (d->mode == INSN_16);
+    if (d->mode != INSN_64) {
+        out->addr16 = out->addr32 ^ (d->mode == INSN_16);
+        out->addr32 = !out->addr16;
+    }
     out->opcode_off = (uint8_t)d->pos;
     e = get_opcode(d, out, &node);
     if (unlikely(e != INSN_OK)) {
@@ -426,7 +477,7 @@ static enum insn_error decode(struct dec *d, struct insn *out)
     const struct insn_desc *desc = node->row;
     unsigned enc = node->enc;
     out->desc = desc;
-    out->opsize = op_sizes[desc->size][size_index(d)];
+    out->opsize = op_sizes[desc->size][size_index(d) + (d->mode != INSN_64 ? LEGACY_SIZES : 0)];
     out->mem_size = desc->mem_size != 0 ? desc->mem_size : out->opsize;
     out->cond = opcode & 15u;
     out->rex = d->rex;
@@ -462,10 +513,13 @@ static enum insn_error decode(struct dec *d, struct insn *out)
     return (enc & NE_IMM) != 0 ? get_immediate(d, enc, out) : INSN_OK;
 }
 
-enum insn_error insn_decode(const uint8_t *bytes, size_t len, struct insn *out)
+enum insn_error insn_decode_mode(const uint8_t *bytes, size_t len, enum insn_mode mode,
+                                 struct insn *out)
 {
-    struct dec d = {.p = bytes, .limit = len < INSN_MAX_LEN ? (unsigned)len : INSN_MAX_LEN};
+    struct dec d = {
+        .p = bytes, .limit = len < INSN_MAX_LEN ? (unsigned)len : INSN_MAX_LEN, .mode = mode};
     clear(out);
+    out->mode = (uint8_t)mode;
     enum insn_error e = decode(&d, out);
     out->len = (uint8_t)d.pos;
     if (unlikely(e != INSN_OK)) {

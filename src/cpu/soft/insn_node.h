@@ -23,6 +23,7 @@ enum insn_node_kind {
     NK_REXB,   /* sub[2]: REX.B */
     NK_VEXL,   /* sub[2]: VEX.L */
     NK_VEXW,   /* sub[2]: VEX.W */
+    NK_MODE,   /* sub[2]: 64-bit mode, 16- and 32-bit modes */
 };
 
 /* What the decoder must know of a row's operands, computed from the kinds at compile time. */
@@ -115,6 +116,9 @@ extern const struct insn_node insn_x87[8][2];
 #define REXB(...) NODE_OF(NK_REXB, 2, __VA_ARGS__)
 #define VEXL(...) NODE_OF(NK_VEXL, 2, __VA_ARGS__)
 #define VEXW(...) NODE_OF(NK_VEXW, 2, __VA_ARGS__)
+#define MODES(...) NODE_OF(NK_MODE, 2, __VA_ARGS__)
+#define ONLY64(...) MODES(__VA_ARGS__, UD_NODE)
+#define LEGACY(...) MODES(UD_NODE, __VA_ARGS__)
 
 /* Members of a row, short. FL: arithmetic flags read, written, left undefined. */
 #define FL(r, w, u) .flags_read = (r), .flags_written = (w), .flags_undefined = (u)

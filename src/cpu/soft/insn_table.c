@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The one-byte opcode map of 64-bit mode and its groups. Source: Intel SDM vol. 2, appendix A and
+ * The one-byte opcode map and its groups. Source: Intel SDM vol. 2, appendix A and
  * the instruction pages (flags); absent elements are #UD. A form whose flag write depends on a
  * run-time count (shifts, REP compares) counts the flags as read too: the old value may survive.
  */
@@ -81,6 +81,16 @@
 
 #define JCC8(cc, fr) ROW("j" cc, I_JCC, J, NONE, NONE, F64, FL(fr, 0, 0), AT(A_JMP | IA_REL8 | IA_NO66))
 #define LOOP_ROW(nm, id, fr) ROW(nm, id, J, NONE, NONE, F64, FL(fr, 0, 0), AT(A_JMP | IA_REL8 | IA_NO66))
+/* Outside 64-bit mode only. */
+#define SREG_ROWS(push, pop) [push] = LEGACY(ROW("push", I_PUSH_SREG, NONE, NONE, NONE, V64)), \
+    [pop] = LEGACY(ROW("pop", I_POP_SREG, NONE, NONE, NONE, V64, AT(IA_END)))
+#define BCD_ROW(nm, id, r, u) LEGACY(ROW(nm, id, NONE, NONE, NONE, NONE, FL(r, ALL, u)))
+#define INC_Z LEGACY(ROW("inc", I_INC, Z, NONE, NONE, V, INCDEC))
+#define DEC_Z LEGACY(ROW("dec", I_DEC, Z, NONE, NONE, V, INCDEC))
+#define PTR_ROW(nm, id) LEGACY(ROW(nm, id, IV, IW, NONE, V, AT(A_JMP)))
+#define LSEG_ROW(nm, id, n) ROW(nm, id, G, M, NONE, V, MEMSZ(n), AT(IA_LOAD | IA_END))
+#define LSEG(nm, id) LEGACY(MOD(OPSZ(LSEG_ROW(nm, id, 4), LSEG_ROW(nm, id, 6))))
+#define BOUND_ROW(n) ROW("bound", I_BOUND, G, M, NONE, V, MEMSZ(n), AT(IA_LOAD))
 #define STR_ROW(nm, id, sz, at) ROW(nm, id, STR, NONE, NONE, sz, AT(IA_REP | (at)))
 #define CMPS_ROW(nm, id, sz) ROW(nm, id, STR, NONE, NONE, sz, FL(ALL, ALL, 0), AT(IA_REP | IA_LOAD))
 #define IO_ROW(nm, id, a, b, sz) ROW(nm, id, a, b, NONE, sz, AT(IA_IOPL | IA_END))
@@ -96,11 +106,23 @@ const struct insn_node insn_map_1byte[256] = {
     ALU(0x28, "sub", I_SUB, A_LK, 0, 0),
     ALU(0x30, "xor", I_XOR, A_LK, 0, IF_AF),
     ALU(0x38, "cmp", I_CMP, IA_LOAD, 0, 0),
+    SREG_ROWS(0x06, 0x07), SREG_ROWS(0x16, 0x17), SREG_ROWS(0x1e, 0x1f),
+    [0x0e] = LEGACY(ROW("push", I_PUSH_SREG, NONE, NONE, NONE, V64)),
+    [0x27] = BCD_ROW("daa", I_DAA, IF_AF | IF_CF, IF_OF),
+    [0x2f] = BCD_ROW("das", I_DAS, IF_AF | IF_CF, IF_OF),
+    [0x37] = BCD_ROW("aaa", I_AAA, IF_AF, IF_OF | IF_SF | IF_ZF | IF_PF),
+    [0x3f] = BCD_ROW("aas", I_AAS, IF_AF, IF_OF | IF_SF | IF_ZF | IF_PF),
+    [0x40] = X8(INC_Z),
+    [0x48] = X8(DEC_Z),
     [0x50] = X8(PUSH_Z),
     [0x58] = X8(POP_Z),
-    [0x63] = OPSZ(ROW("movsxd", I_MOVSXD, G, E, NONE, V, MEMSZ(2), AT(IA_LOAD)),
-                  ROW("movsxd", I_MOVSXD, G, E, NONE, V, MEMSZ(4), AT(IA_LOAD)),
-                  ROW("movsxd", I_MOVSXD, G, E, NONE, V, MEMSZ(4), AT(IA_LOAD))),
+    [0x60] = LEGACY(ROW("pusha", I_PUSHA, NONE, NONE, NONE, V)),
+    [0x61] = LEGACY(ROW("popa", I_POPA, NONE, NONE, NONE, V)),
+    [0x62] = LEGACY(MOD(OPSZ(BOUND_ROW(4), BOUND_ROW(8)))),
+    [0x63] = MODES(OPSZ(ROW("movsxd", I_MOVSXD, G, E, NONE, V, MEMSZ(2), AT(IA_LOAD)),
+                        ROW("movsxd", I_MOVSXD, G, E, NONE, V, MEMSZ(4), AT(IA_LOAD)),
+                        ROW("movsxd", I_MOVSXD, G, E, NONE, V, MEMSZ(4), AT(IA_LOAD))),
+                   ROW("arpl", I_ARPL, E, G, NONE, W, FL(0, IF_ZF, 0), AT(A_RMW))),
     [0x68] = ROW("push", I_PUSH, I, NONE, NONE, V64),
     [0x69] = ROW("imul", I_IMUL3, G, E, I, V, MULFL, AT(IA_LOAD)),
     [0x6a] = ROW("push", I_PUSH, IB, NONE, NONE, V64),
@@ -112,6 +134,7 @@ const struct insn_node insn_map_1byte[256] = {
     CC_ROWS(0x70, JCC8),
     [0x80] = GRP1(IB, B),
     [0x81] = GRP1(I, V),
+    [0x82] = LEGACY(GRP1(IB, B)),
     [0x83] = GRP1(IB, V),
     [0x84] = ROW("test", I_TEST, E, G, NONE, B, FL(0, ALL, IF_AF), AT(IA_LOAD)),
     [0x85] = ROW("test", I_TEST, E, G, NONE, V, FL(0, ALL, IF_AF), AT(IA_LOAD)),
@@ -130,6 +153,7 @@ const struct insn_node insn_map_1byte[256] = {
                   ROW("cdqe", I_CBW, NONE, NONE, NONE, V)),
     [0x99] = OPSZ(ROW("cwd", I_CWD, NONE, NONE, NONE, V), ROW("cdq", I_CWD, NONE, NONE, NONE, V),
                   ROW("cqo", I_CWD, NONE, NONE, NONE, V)),
+    [0x9a] = PTR_ROW("call", I_CALL_FAR),
     [0x9b] = ROW("fwait", I_FWAIT, NONE, NONE, NONE, NONE, FT(X87)),
     [0x9c] = ROW("pushf", I_PUSHF, NONE, NONE, NONE, V64, FL(ALL, 0, 0)),
     [0x9d] = ROW("popf", I_POPF, NONE, NONE, NONE, V64, FL(0, ALL, 0), AT(IA_END)),
@@ -157,6 +181,8 @@ const struct insn_node insn_map_1byte[256] = {
     [0xc1] = GRP2_NV(IUB),
     [0xc2] = ROW("ret", I_RET, IW, NONE, NONE, F64, AT(A_JMP | IA_NO66)),
     [0xc3] = ROW("ret", I_RET, NONE, NONE, NONE, F64, AT(A_JMP | IA_NO66)),
+    [0xc4] = LSEG("les", I_LES),
+    [0xc5] = LSEG("lds", I_LDS),
     [0xc6] = REG(ROW("mov", I_MOV, E, IB, NONE, B, AT(IA_STORE))),
     [0xc7] = REG(ROW("mov", I_MOV, E, I, NONE, V, AT(IA_STORE))),
     [0xc8] = ROW("enter", I_ENTER, IW, IUB, NONE, V64),
@@ -165,11 +191,15 @@ const struct insn_node insn_map_1byte[256] = {
     [0xcb] = ROW("retf", I_RETF, NONE, NONE, NONE, V, AT(A_JMP)),
     [0xcc] = ROW("int3", I_INT3, NONE, NONE, NONE, NONE, FL(ALL, 0, 0), AT(A_JMP)),
     [0xcd] = ROW("int", I_INT, IUB, NONE, NONE, NONE, FL(ALL, 0, 0), AT(A_JMP)),
+    [0xce] = LEGACY(ROW("into", I_INTO, NONE, NONE, NONE, NONE, FL(ALL, 0, 0), AT(A_JMP))),
     [0xcf] = ROW("iret", I_IRET, NONE, NONE, NONE, V, FL(0, ALL, 0), AT(A_JMP)),
     [0xd0] = GRP2_1(B),
     [0xd1] = GRP2_1(V),
     [0xd2] = GRP2_NB(CL),
     [0xd3] = GRP2_NV(CL),
+    [0xd4] = LEGACY(ROW("aam", I_AAM, IUB, NONE, NONE, NONE, FL(0, ALL, IF_OF | IF_AF | IF_CF))),
+    [0xd5] = LEGACY(ROW("aad", I_AAD, IUB, NONE, NONE, NONE, FL(0, ALL, IF_OF | IF_AF | IF_CF))),
+    [0xd6] = LEGACY(ROW("salc", I_SALC, NONE, NONE, NONE, NONE, FL(IF_CF, 0, 0))),
     [0xd7] = ROW("xlat", I_XLAT, NONE, NONE, NONE, B, AT(IA_LOAD)),
     [0xd8] = {.sub = insn_x87[0], .kind = NK_MOD}, {.sub = insn_x87[1], .kind = NK_MOD},
              {.sub = insn_x87[2], .kind = NK_MOD}, {.sub = insn_x87[3], .kind = NK_MOD},
@@ -185,6 +215,7 @@ const struct insn_node insn_map_1byte[256] = {
     [0xe7] = IO_ROW("out", I_OUT, IUB, ACC, Z),
     [0xe8] = ROW("call", I_CALL, J, NONE, NONE, F64, AT(A_JMP | IA_NO66)),
     [0xe9] = ROW("jmp", I_JMP, J, NONE, NONE, F64, AT(A_JMP | IA_NO66)),
+    [0xea] = PTR_ROW("jmp", I_JMP_FAR),
     [0xeb] = ROW("jmp", I_JMP, J, NONE, NONE, F64, AT(A_JMP | IA_REL8 | IA_NO66)),
     [0xec] = IO_ROW("in", I_IN, ACC, DX, B),
     [0xed] = IO_ROW("in", I_IN, ACC, DX, Z),

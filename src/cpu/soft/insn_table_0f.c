@@ -28,7 +28,9 @@
         ROW("verr", I_VERR, E, NONE, NONE, W, FL(0, IF_ZF, 0), AT(IA_LOAD)),                       \
         ROW("verw", I_VERW, E, NONE, NONE, W, FL(0, IF_ZF, 0), AT(IA_LOAD)))
 
-#define DT_ROW(nm, id, at) ROW(nm, id, M, NONE, NONE, NONE, MEMSZ(10), AT(at))
+#define DT_ROW(nm, id, at)                                                                         \
+    MODES(ROW(nm, id, M, NONE, NONE, NONE, MEMSZ(10), AT(at)),                                     \
+          ROW(nm, id, M, NONE, NONE, V, MEMSZ(6), AT(at)))
 #define SMSW ROW("smsw", I_SMSW, E, NONE, NONE, V, MEMSZ(2), AT(IA_STORE))
 #define LMSW ROW("lmsw", I_LMSW, E, NONE, NONE, W, AT(IA_LOAD | A_SYS))
 #define GRP7                                                                                       \
@@ -40,12 +42,12 @@
             RM(PFX(PLAIN("xgetbv", I_XGETBV, FT(XSAVE))),                                          \
                PFX(PLAIN("xsetbv", I_XSETBV, FT(XSAVE), AT(A_SYS)))),                              \
             RM(UD_NODE, PLAIN("vmmcall", I_VMCALL, AT(IA_END))), SMSW, UD_NODE, LMSW,              \
-            RM(PLAIN("swapgs", I_SWAPGS, AT(IA_PRIV)), PLAIN("rdtscp", I_RDTSCP, FT(RDTSCP)))))
+            RM(ONLY64(PLAIN("swapgs", I_SWAPGS, AT(IA_PRIV))), PLAIN("rdtscp", I_RDTSCP, FT(RDTSCP)))))
 
 #define LAR_ROW(nm, id) ROW(nm, id, G, E, NONE, V, MEMSZ(2), FL(0, IF_ZF, 0), AT(IA_LOAD))
 #define LSEG_ROW(nm, id, n) ROW(nm, id, G, M, NONE, V, MEMSZ(n), AT(IA_LOAD | IA_END))
 #define LSEG(nm, id) OPSZ(LSEG_ROW(nm, id, 4), LSEG_ROW(nm, id, 6), LSEG_ROW(nm, id, 10))
-#define MOV_CTL(nm, id, a, b) ROW(nm, id, a, b, NONE, Q, FL(0, ALL, ALL), AT(A_SYS))
+#define MOV_CTL(nm, id, a, b) ROW(nm, id, a, b, NONE, R, FL(0, ALL, ALL), AT(A_SYS))
 /* CR0 2 3 4 and, with REX.R, CR8: the decoder checks REX.R. */
 #define MOV_CRS(a, b)                                                                              \
     REG(MOV_CTL("mov", I_MOV_CR, a, b), UD_NODE, MOV_CTL("mov", I_MOV_CR, a, b),                   \
@@ -80,7 +82,7 @@
 #define XSROW(nm, id, ft, at) ROW(nm, id, M, NONE, NONE, NONE, MEMSZ(832), FT(ft), AT(at))
 #define NP(...) PFX(__VA_ARGS__)
 #define F3(...) PFX(UD_NODE, UD_NODE, __VA_ARGS__)
-#define BASE_ROW(nm, id) ROW(nm, id, R, NONE, NONE, Y, FT(FSGSBASE))
+#define BASE_ROW(nm, id) ONLY64(ROW(nm, id, R, NONE, NONE, Y, FT(FSGSBASE)))
 #define GRP15                                                                                      \
     MOD(REG(NP(FXROW("fxsave", I_FXSAVE, IA_STORE)),                                               \
             NP(FXROW("fxrstor", I_FXRSTOR, IA_LOAD | IA_END)),                                     \

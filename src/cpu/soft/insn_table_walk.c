@@ -7,6 +7,7 @@ struct walk {
     void (*fn)(void *opaque, unsigned map, unsigned opcode, unsigned prefix, int sub,
                const struct insn_desc *desc);
     void *opaque;
+    bool legacy;
     unsigned map, opcode, prefix;
     int mod, reg, rm;
 };
@@ -42,7 +43,15 @@ static void walk_node(const struct walk *w, const struct insn_node *node)
         report(w, node->row);
         return;
     }
-    for (unsigned i = 0; i < counts[node->kind]; i++) {
+    if (node->kind == NK_MODE) {
+        walk_node(w, &node->sub[w->legacy]);
+        return;
+    }
+    unsigned n = counts[node->kind];
+    if (w->legacy && (node->kind == NK_OPSZ || node->kind == NK_REXB)) {
+        n--; /* the last one needs a REX prefix */
+    }
+    for (unsigned i = 0; i < n; i++) {
         struct walk next = *w;
         switch (node->kind) {
         case NK_PREFIX:
@@ -65,7 +74,8 @@ static void walk_node(const struct walk *w, const struct insn_node *node)
     }
 }
 
-void insn_table_walk(void (*fn)(void *opaque, unsigned map, unsigned opcode, unsigned prefix,
+void insn_table_walk(bool legacy,
+                     void (*fn)(void *opaque, unsigned map, unsigned opcode, unsigned prefix,
                                 int sub, const struct insn_desc *desc),
                      void *opaque)
 {
@@ -81,6 +91,7 @@ void insn_table_walk(void (*fn)(void *opaque, unsigned map, unsigned opcode, uns
             bool x87 = map == 0 && opcode >= 0xd8 && opcode <= 0xdf;
             struct walk w = {.fn = fn,
                              .opaque = opaque,
+                             .legacy = legacy,
                              .map = x87 ? 4 : map,
                              .opcode = opcode,
                              .mod = -1,

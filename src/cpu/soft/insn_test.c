@@ -465,6 +465,7 @@ static void test_truncated(void **state)
 
 /* What must hold for every row, and decoding its own encoding must find it. */
 struct walk_state {
+    enum insn_mode mode;
     unsigned rows, found;
     bool seen[I_COUNT];
 };
@@ -490,13 +491,16 @@ static unsigned put_vex(uint8_t *code, unsigned map, unsigned prefix, unsigned v
     return 3;
 }
 
-static bool decodes_to(unsigned map, unsigned opcode, unsigned prefix, int sub, unsigned variant,
-                       const struct insn_desc *desc)
+static bool decodes_to(enum insn_mode mode, unsigned map, unsigned opcode, unsigned prefix, int sub,
+                       unsigned variant, const struct insn_desc *desc)
 {
     uint8_t code[32] = {0};
     unsigned n = 0;
+    if (mode == INSN_16) {
+        code[n++] = 0x67; /* VSIB needs 32-bit addresses */
+    }
     if (map >= 5) {
-        n = put_vex(code, map - 4, prefix, variant);
+        n += put_vex(code + n, map - 4, prefix, variant);
         prefix = 0;
         variant &= 4;
     }
@@ -526,7 +530,7 @@ static bool decodes_to(unsigned map, unsigned opcode, unsigned prefix, int sub, 
         code[n + 1] = 2 << 3;
     }
     struct insn in;
-    return insn_decode(code, sizeof(code), &in) == INSN_OK && in.desc == desc;
+    return insn_decode_mode(code, sizeof(code), mode, &in) == INSN_OK && in.desc == desc;
 }
 
 static void check_row(void *opaque, unsigned map, unsigned opcode, unsigned prefix, int sub,
@@ -558,7 +562,7 @@ static void check_row(void *opaque, unsigned map, unsigned opcode, unsigned pref
     }
     unsigned found = 0;
     for (unsigned variant = 0; variant < 16 && found == 0; variant++) {
-        found = decodes_to(map, opcode, prefix, sub, variant, d);
+        found = decodes_to(w->mode, map, opcode, prefix, sub, variant, d);
     }
     if (found == 0) {
         fail_msg("map %u opcode %02x prefix %02x sub %d (%s) is never decoded", map, opcode, prefix,
@@ -625,8 +629,11 @@ static void test_vsib(void **state)
 static void test_table(void **state)
 {
     struct walk_state w = {0};
-    insn_table_walk(check_row, &w);
+    insn_table_walk(false, check_row, &w);
     assert_true(w.rows > 1000);
+    for (w.mode = INSN_32; w.mode <= INSN_16; w.mode++) {
+        insn_table_walk(true, check_row, &w);
+    }
     for (unsigned id = I_INVALID + 1; id < I_COUNT; id++) {
         if (!w.seen[id]) {
             fail_msg("no row has id %u", id);

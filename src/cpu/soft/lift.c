@@ -7,6 +7,7 @@
  * Flags that nobody can see are not computed: a backward pass picks the flag-free twin of an
  * operation when a later one overwrites all its flags and nothing between can fault or read them.
  */
+#include "cpu/soft/legacy.h"
 #include "cpu/soft/ops.h"
 
 /* What the flag pass needs to know of each operation. */
@@ -19,7 +20,8 @@ struct flag_info {
 struct builder {
     struct lift l;
     struct insn insn, prev;
-    bool have_prev; /* prev was the instruction just before, and a plain operation */
+    struct insn room; /* legacy_lift()'s */
+    bool have_prev;   /* prev was the instruction just before, and a plain operation */
     struct op ops[LIFT_MAX_OPS];
     struct flag_info info[LIFT_MAX_OPS];
 };
@@ -106,8 +108,9 @@ static void lift_one(struct builder *b)
         return;
     }
     bool known = !feature_hidden(l->cpu, &b->insn) &&
-                 (alu_lift(l) || mov_lift(l) || branch_lift(l) || stack_lift(l) || shift_lift(l) ||
-                  bit_lift(l) || mul_lift(l) || string_lift(l) || atomic_lift(l) || misc_lift(l));
+                 ((l->mode != INSN_64 && legacy_lift(l, &b->room)) || alu_lift(l) || mov_lift(l) ||
+                  branch_lift(l) || stack_lift(l) || shift_lift(l) || bit_lift(l) || mul_lift(l) ||
+                  string_lift(l) || atomic_lift(l) || misc_lift(l));
     if (!known) {
         lift_emit_raise(l, V_UD);
     }
@@ -146,7 +149,7 @@ static bool fetch(struct builder *b, const uint8_t *page, unsigned offset, bool 
 {
     struct lift *l = &b->l;
     unsigned room = 4096 - offset;
-    enum insn_error e = insn_decode(page + offset, room < 15 ? room : 15, &b->insn);
+    enum insn_error e = insn_decode_mode(page + offset, room < 15 ? room : 15, l->mode, &b->insn);
     if (e == INSN_TRUNCATED) {
         if (!first) {
             return false;
@@ -157,14 +160,22 @@ static bool fetch(struct builder *b, const uint8_t *page, unsigned offset, bool 
             bytes[i] = page[offset + i];
         }
         l->cpu->insn_rip = l->rip;
-        *phys2 = soft_fetch_translate(l->cpu, (l->rip & ~0xfffull) + 4096, &global);
+        uint64_t va = legacy_code_va(l->cpu, l->rip);
+        *phys2 = soft_fetch_translate(l->cpu, (va & ~0xfffull) + 4096, &global);
         soft_claim_code(l->cpu, *phys2);
         const uint8_t *page2 = soft_phys_ptr(l->cpu, *phys2);
         for (unsigned i = room; i < INSN_MAX_LEN; i++) {
             bytes[i] = page2 ? page2[i - room] : 0xff;
         }
-        e = insn_decode(bytes, INSN_MAX_LEN, &b->insn);
+        e = insn_decode_mode(bytes, INSN_MAX_LEN, l->mode, &b->insn);
         l->end = true;
+    }
+    if ((l->cpu->mode & MODE_CODE_LIMIT) && l->rip + b->insn.len - 1u > l->cpu->seg[SEG_CS].limit) {
+        if (first) {
+            l->cpu->insn_rip = l->rip;
+            soft_raise_code(l->cpu, V_GP, 0);
+        }
+        return false;
     }
     if (e != INSN_OK) {
         b->insn.len = 1;
@@ -224,7 +235,7 @@ struct block *lift_block(struct soft_cpu *cpu, uint64_t rip, gpa_t phys)
     if (cpu->mode & MODE_STEP) {
         max = 1;
     }
-    b->l = (struct lift){.cpu = cpu, .ops = b->ops};
+    b->l = (struct lift){.cpu = cpu, .mode = legacy_insn_mode(cpu->mode), .ops = b->ops};
     b->have_prev = false;
     for (unsigned n = 0;; n++) {
         b->l.rip = rip + (offset - start);
@@ -242,11 +253,11 @@ struct block *lift_block(struct soft_cpu *cpu, uint64_t rip, gpa_t phys)
         }
         b->l.insn = &b->insn;
         b->l.next_rip = b->l.rip + b->insn.len;
+        if (b->l.mode != INSN_64) {
+            b->l.next_rip = (uint32_t)b->l.next_rip;
+        }
         bool raised = b->l.n != before;
-        if (!raised && (cpu->mode & MODE_COMPAT)) {
-            lift_emit_raise(&b->l, V_UD);
-            b->info[b->l.n - 1] = (struct flag_info){.visible = true};
-        } else if (!raised) {
+        if (!raised) {
             bool crossing = b->l.end;
             b->l.end = false;
             lift_one(b);

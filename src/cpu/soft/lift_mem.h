@@ -3,7 +3,8 @@
  * From a decoded memory operand to the address fields of a cached operation. Pure; any thread.
  *
  * A 67 prefix truncates the sum to 32 bits before the segment base is added, which op_ea() cannot
- * do: when lift_addr32() says so, the handler must use op_ea32() instead.
+ * do: when lift_addr32() says so, the handler must use op_ea32() instead. Outside 64-bit mode the
+ * slow paths truncate (legacy.h).
  */
 #ifndef SM_SOFT_LIFT_MEM_H
 #define SM_SOFT_LIFT_MEM_H
@@ -27,6 +28,9 @@ static inline void lift_mem(const struct insn *insn, uint64_t next_rip, struct o
         return;
     }
     op->disp = (uint64_t)(int64_t)insn->disp;
+    if (insn->mode != INSN_64 && insn->base == INSN_NO_REG && insn->index == INSN_NO_REG) {
+        op->disp = (uint32_t)insn->disp;
+    }
     if (insn->base == INSN_REG_RIP) {
         op->disp += next_rip;
         if (insn->addr32) {
@@ -46,7 +50,7 @@ static inline void lift_mem(const struct insn *insn, uint64_t next_rip, struct o
 /* True when op_ea() would give a wrong address and op_ea32() is needed. */
 static inline bool lift_addr32(const struct insn *insn)
 {
-    return insn->addr32 && insn->is_mem && insn->base != INSN_REG_RIP;
+    return insn->addr32 && insn->is_mem && insn->base != INSN_REG_RIP && insn->mode == INSN_64;
 }
 
 /* Effective address of an operand with a 67 prefix. */

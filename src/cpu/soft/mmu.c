@@ -9,6 +9,7 @@
  */
 #include "cpu/soft/exec.h"
 #include "cpu/soft/ioapic.h"
+#include "cpu/soft/legacy.h"
 #include "cpu/soft/soft.h"
 
 #define PTE_P 0x1ull
@@ -81,6 +82,10 @@ static int walk(struct soft_cpu *cpu, uint64_t va, enum soft_access acc, bool us
     uint32_t base_code =
         (acc == ACC_WRITE ? PFEC_W : 0) | (user ? PFEC_U : 0) |
         (acc == ACC_FETCH && (cpu->efer & EFER_NX || cpu->cr4 & CR4_SMEP) ? PFEC_I : 0);
+    if (!(cpu->cr0 & CR0_PG)) {
+        *w = (struct walk){.phys = va, .writable = true, .user = true, .exec = true, .dirty = true};
+        return 0;
+    }
 again:
     *w = (struct walk){.writable = true, .user = true, .exec = true};
     gpa_t table = cpu->cr3 & PTE_ADDR;
@@ -144,6 +149,9 @@ static void tlb_clear_all(struct soft_cpu *cpu)
     }
     cpu->n_filled[0] = cpu->n_filled[1] = 0;
     cpu->large_bloom = 0;
+    for (unsigned i = 0; i < 4; i++) {
+        cpu->tlb_high[i >> 1][i & 1] = false;
+    }
 }
 
 static void flush_list(struct soft_cpu *cpu, unsigned list)
@@ -153,6 +161,7 @@ static void flush_list(struct soft_cpu *cpu, unsigned list)
         tlb_clear(cpu, f >> SOFT_TLB_BITS, f & (SOFT_TLB_SIZE - 1));
     }
     cpu->n_filled[list] = 0;
+    cpu->tlb_high[0][list] = cpu->tlb_high[1][list] = false;
 }
 
 void soft_code_flush(struct soft_cpu *cpu)
@@ -175,6 +184,15 @@ void soft_tlb_flush(struct soft_cpu *cpu, bool keep_global)
     }
     tlb_clear_all(cpu);
     soft_code_flush(cpu);
+}
+
+void soft_tlb_low(struct soft_cpu *cpu)
+{
+    for (unsigned list = 0; list < 2; list++) {
+        if (cpu->tlb_high[cpu->cpl == 3][list]) {
+            flush_list(cpu, list);
+        }
+    }
 }
 
 static unsigned code_hash(uint64_t va)
@@ -212,6 +230,12 @@ static void tlb_fill(struct soft_cpu *cpu, bool user, enum soft_access acc, uint
     unsigned slot = (va >> 12) & (SOFT_TLB_SIZE - 1);
     unsigned array = (unsigned)user * 2 + (acc == ACC_WRITE);
     unsigned list = w->global;
+    if (va >> 32) {
+        if (legacy_mode(cpu) && user == (cpu->cpl == 3)) {
+            return; /* a descriptor table; legacy.h says why not */
+        }
+        cpu->tlb_high[user][list] = true;
+    }
     if (cpu->n_filled[list] == SOFT_FILL_MAX) {
         tlb_clear_all(cpu);
     }
@@ -428,6 +452,19 @@ static void place_store(struct soft_cpu *cpu, const struct place *at, unsigned s
     soft_fp_enter(cpu);
 }
 
+/* An address used with the rights of the current CPL: 32 bits outside 64-bit mode. */
+static uint64_t cpl_va(const struct soft_cpu *cpu, uint64_t va)
+{
+    return legacy_mode(cpu) ? (uint32_t)va : va;
+}
+
+/* Where the second part of an access begins; 32-bit addresses wrap around. */
+static uint64_t next_page(const struct soft_cpu *cpu, uint64_t va)
+{
+    uint64_t next = (va | 0xfff) + 1;
+    return next == 1ull << 32 ? cpl_va(cpu, next) : next;
+}
+
 static uint64_t load_as(struct soft_cpu *cpu, uint64_t va, unsigned size, bool user)
 {
     struct place at, at2;
@@ -437,7 +474,7 @@ static uint64_t load_as(struct soft_cpu *cpu, uint64_t va, unsigned size, bool u
     if (first >= size) {
         return place_load(cpu, &at, size);
     }
-    translate(cpu, va + first, ACC_READ, user, &at2);
+    translate(cpu, next_page(cpu, va), ACC_READ, user, &at2);
     return place_load(cpu, &at, first) | place_load(cpu, &at2, size - first) << (8 * first);
 }
 
@@ -451,7 +488,7 @@ static void store_as(struct soft_cpu *cpu, uint64_t va, unsigned size, uint64_t 
         place_store(cpu, &at, size, v);
         return;
     }
-    translate(cpu, va + first, ACC_WRITE, user, &at2);
+    translate(cpu, next_page(cpu, va), ACC_WRITE, user, &at2);
     place_store(cpu, &at, first, v);
     place_store(cpu, &at2, size - first, v >> (8 * first));
 }
@@ -461,7 +498,7 @@ static void store_as(struct soft_cpu *cpu, uint64_t va, unsigned size, uint64_t 
 uint64_t soft_load(struct soft_cpu *cpu, uint64_t va, unsigned size)
 {
     const void *p = tlb_probe(cpu->tlb_read, va, size);
-    return p ? host_load(p, size) : load_as(cpu, va, size, cpu->cpl == 3);
+    return p ? host_load(p, size) : load_as(cpu, cpl_va(cpu, va), size, cpu->cpl == 3);
 }
 
 void soft_store(struct soft_cpu *cpu, uint64_t va, unsigned size, uint64_t value)
@@ -470,7 +507,7 @@ void soft_store(struct soft_cpu *cpu, uint64_t va, unsigned size, uint64_t value
     if (p) {
         host_store(p, size, value);
     } else {
-        store_as(cpu, va, size, value, cpu->cpl == 3);
+        store_as(cpu, cpl_va(cpu, va), size, value, cpu->cpl == 3);
     }
 }
 
@@ -500,7 +537,8 @@ static void note_op(struct soft_cpu *cpu, const struct op *o)
 uint64_t soft_load_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va, unsigned size)
 {
     note_op(cpu, o);
-    uint64_t v = load_as(cpu, va, size, cpu->cpl == 3);
+    uint64_t v = va >> 32 && legacy_mode(cpu) ? soft_load(cpu, (uint32_t)va, size)
+                                              : load_as(cpu, va, size, cpu->cpl == 3);
     cpu->stack_access = false;
     return v;
 }
@@ -509,7 +547,11 @@ void soft_store_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va, unsi
                      uint64_t value)
 {
     note_op(cpu, o);
-    store_as(cpu, va, size, value, cpu->cpl == 3);
+    if (va >> 32 && legacy_mode(cpu)) {
+        soft_store(cpu, (uint32_t)va, size, value);
+    } else {
+        store_as(cpu, va, size, value, cpu->cpl == 3);
+    }
     cpu->stack_access = false;
 }
 
@@ -525,6 +567,7 @@ void *soft_ptr_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va, unsig
     bool user = cpu->cpl == 3, locked = acc == ACC_LOCKED;
     struct place at, at2;
     acc = locked ? ACC_WRITE : acc;
+    va = cpl_va(cpu, va);
     need_canonical(cpu, va + size - 1);
     translate(cpu, va, acc, user, &at);
     unsigned first = size;
@@ -535,7 +578,7 @@ void *soft_ptr_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va, unsig
         }
     } else {
         first = 4096 - (va & 0xfff);
-        translate(cpu, va + first, acc, user, &at2);
+        translate(cpu, next_page(cpu, va), acc, user, &at2);
     }
     if (locked) {
         world_stop(cpu, UINT8_MAX);
@@ -586,11 +629,12 @@ void soft_store_bytes(struct soft_cpu *cpu, uint64_t va, const void *data, unsig
 {
     const uint8_t *p = data;
     struct place at;
+    va = cpl_va(cpu, va);
     need_canonical(cpu, va + len - 1);
     for (uint64_t a = va & ~0xfffull; a < va + len; a += 4096) {
         uint64_t probe = a < va ? va : a;
         if (!tlb_probe(cpu->tlb_write, probe, 1)) {
-            translate(cpu, probe, ACC_WRITE, cpu->cpl == 3, &at);
+            translate(cpu, cpl_va(cpu, probe), ACC_WRITE, cpu->cpl == 3, &at);
         }
     }
     for (unsigned i = 0; i < len;) {
@@ -649,9 +693,10 @@ gpa_t soft_fetch_translate(struct soft_cpu *cpu, uint64_t va, bool *global)
 void soft_check_access(struct soft_cpu *cpu, uint64_t va, unsigned len, enum soft_access acc)
 {
     struct place at;
+    va = cpl_va(cpu, va);
     need_canonical(cpu, va + len - 1);
     translate(cpu, va, acc, cpu->cpl == 3, &at);
     if (((va + len - 1) ^ va) >> 12) {
-        translate(cpu, va + len - 1, acc, cpu->cpl == 3, &at);
+        translate(cpu, cpl_va(cpu, va + len - 1), acc, cpu->cpl == 3, &at);
     }
 }

@@ -174,8 +174,13 @@ static void put_address(struct emit *e, const struct insn *insn, const struct op
     PUT(e, "\x48\x8b\x46"); /* mov rax, [rsi + disp] */
     put(e, offsetof(struct op, disp));
     if (op->base != SOFT_ZERO_REG) {
-        PUT(e, "\x48\x03\x47"); /* add rax, [rdi + 8 * base] */
-        put(e, (uint8_t)(op->base * 8));
+        PUT(e, "\x48\x03"); /* add rax, [rdi + 8 * base] */
+        put(e, op->base < 16 ? 0x47 : 0x87);
+        if (op->base < 16) {
+            put(e, (uint8_t)(op->base * 8));
+        } else {
+            put32(e, op->base * 8u);
+        }
     }
     if (op->index != SOFT_ZERO_REG) {
         put_gpr(e, OP_LOAD_R64, R_CX, op->index);
@@ -381,7 +386,7 @@ int native_lift(struct soft_cpu *cpu, const struct insn *insn, uint64_t next_rip
     if (insn->is_mem) {
         lift_mem(insn, next_rip, op);
     } else if (insn->desc->id == I_MASKMOV) {
-        op->base = R_DI;
+        op->base = insn->base == SOFT_EA_REG ? SOFT_EA_REG : R_DI; /* checked: ops_legacy.c */
         if (insn->seg != INSN_NO_SEG) {
             op->scale_seg = (uint8_t)(insn->seg << 4);
         }

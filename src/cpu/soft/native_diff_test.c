@@ -60,7 +60,7 @@ static int setup(void **state)
     assert_non_null(f);
     assert_int_equal(native_fixture_init(&f->base), 0);
     f->seed = 0x9e3779b97f4a7c15;
-    insn_table_walk(add_row, f);
+    insn_table_walk(false, add_row, f);
     *state = f;
     return 0;
 }

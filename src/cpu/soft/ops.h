@@ -74,6 +74,7 @@ static inline bool flags_less(uint16_t f)
 struct lift {
     struct soft_cpu *cpu;    /* borrowed */
     const struct insn *insn; /* the instruction being lifted */
+    enum insn_mode mode;     /* of the block's code */
     uint64_t rip, next_rip;  /* of it */
     uint16_t off;            /* of it from the block's start */
     struct op *ops;          /* borrowed: room for LIFT_MAX_OPS */
@@ -95,6 +96,12 @@ void lift_emit_link(struct lift *l, uint64_t target);
 /* Finish a conditional jump: the way out for the taken side; the block goes on with the other, or
  * ends. */
 void lift_emit_sides(struct lift *l, uint64_t taken);
+/* Target of the relative branch being lifted. */
+static inline uint64_t lift_target(const struct lift *l)
+{
+    uint64_t to = l->next_rip + (uint64_t)l->insn->imm;
+    return l->mode == INSN_64 ? to : l->insn->opsize == 2 ? (uint16_t)to : (uint32_t)to;
+}
 /* Append an operation that raises an exception without error code (or #GP(0)). */
 void lift_emit_raise(struct lift *l, unsigned vector);
 
@@ -107,7 +114,7 @@ static inline uint8_t lift_reg(const struct insn *i, unsigned reg, unsigned size
 /* Is the memory operand plain [base + disp], for the short handlers? */
 static inline bool lift_simple(const struct insn *i)
 {
-    return i->index == INSN_NO_REG && i->seg == INSN_NO_SEG && !i->addr32;
+    return i->index == INSN_NO_REG && i->seg == INSN_NO_SEG && (!i->addr32 || i->mode != INSN_64);
 }
 static inline uint64_t op_ea_simple(const struct soft_cpu *cpu, const struct op *o)
 {
@@ -138,6 +145,12 @@ bool branch_lift(struct lift *l);
 bool string_lift(struct lift *l);
 bool atomic_lift(struct lift *l);
 bool misc_lift(struct lift *l);
+/* Outside 64-bit mode, before the others: what they would get wrong. Puts segment checks before the
+ * instruction and may replace it in l->insn by its like with the address in SOFT_EA_REG, in *room.
+ */
+bool legacy_lift(struct lift *l, struct insn *room);
+/* An instruction for soft_sys_exec(). */
+void lift_emit_system(struct lift *l);
 /* Fuse the compare or test just lifted with a conditional jump that follows; false if it does not
  * fit. */
 bool fuse_lift(struct lift *l, const struct insn *cmp);

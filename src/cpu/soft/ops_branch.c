@@ -5,6 +5,7 @@
  * in which a link to another page stays true. Within one page no generation is needed: block and
  * target lie in the same physical page, and both die together when it is written.
  */
+#include "cpu/soft/legacy.h"
 #include "cpu/soft/ops.h"
 
 static const struct op *link_unknown(struct soft_cpu *cpu, const struct op *o)
@@ -57,7 +58,9 @@ void branch_link(struct soft_cpu *cpu, struct block *target)
     }
     const struct soft_jump_entry *j = soft_jump_slot(cpu, target->rip);
     o->disp = (uint64_t)(uintptr_t)target;
-    if (!target->crosses && target->rip >> 12 == cpu->block->rip >> 12 && !cpu->block->crosses) {
+    bool same_page =
+        legacy_code_va(cpu, target->rip) >> 12 == legacy_code_va(cpu, cpu->block->rip) >> 12;
+    if (!target->crosses && same_page && !cpu->block->crosses) {
         o->handler = link_same_page;
     } else {
         o->gen = j->gen;
@@ -65,10 +68,23 @@ void branch_link(struct soft_cpu *cpu, struct block *target)
     }
 }
 
+/* The same under a code segment limit, which may be another the next time: disp holds the branch's
+ * offset in the block, and nothing is linked. */
+static const struct op *link_limited(struct soft_cpu *cpu, const struct op *o)
+{
+    if (o->imm > cpu->seg[SEG_CS].limit) {
+        cpu->insn_rip = cpu->block->rip + o->disp;
+        soft_raise_code(cpu, V_GP, 0);
+    }
+    cpu->rip = o->imm;
+    return NULL;
+}
+
 void lift_emit_link(struct lift *l, uint64_t target)
 {
-    struct op *o = lift_emit(l, link_unknown);
+    struct op *o = lift_emit(l, l->cpu->mode & MODE_CODE_LIMIT ? link_limited : link_unknown);
     o->imm = target;
+    o->disp = l->off;
     o->len = 0; /* not an instruction of its own */
     o->off = (uint16_t)(l->off + l->insn->len);
 }
@@ -191,7 +207,7 @@ bool branch_lift(struct lift *l)
     static const op_handler jcc[16] = {EACH_COND(JCC_ROW, 0)};
     static const op_handler loops[4] = {loopne, loope, loop, jrcxz};
     const struct insn *i = l->insn;
-    uint64_t target = l->next_rip + (uint64_t)i->imm;
+    uint64_t target = lift_target(l);
     struct op *o;
     l->end = true;
     switch (i->desc->id) {

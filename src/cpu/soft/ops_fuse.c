@@ -76,7 +76,7 @@ static unsigned form_of(const struct insn *i)
             return imm ? CMP_FORM_RI : CMP_FORM_RR;
         }
         if (imm) {
-            return simple ? CMP_FORM_MI : i->addr32 ? FORM_NONE : CMP_FORM_XI;
+            return simple ? CMP_FORM_MI : lift_addr32(i) ? FORM_NONE : CMP_FORM_XI;
         }
         return !simple ? FORM_NONE : i->desc->op[0] == O_G ? CMP_FORM_RM : CMP_FORM_MR;
     }
@@ -97,6 +97,6 @@ bool fuse_lift(struct lift *l, const struct insn *cmp)
     }
     unsigned w = cmp->opsize == 1 ? 0 : cmp->opsize == 4 ? 1 : 2;
     l->ops[l->n - 1].handler = fused[form][l->insn->cond][w];
-    lift_emit_sides(l, l->next_rip + (uint64_t)l->insn->imm);
+    lift_emit_sides(l, lift_target(l));
     return true;
 }

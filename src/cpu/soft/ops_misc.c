@@ -100,7 +100,7 @@ void lift_emit_raise(struct lift *l, unsigned vector)
     l->end = true;
 }
 
-static void lift_system(struct lift *l)
+void lift_emit_system(struct lift *l)
 {
     const struct insn *i = l->insn;
     struct insn *copy = blocks_alloc(l->cpu, sizeof *copy);
@@ -170,7 +170,7 @@ bool misc_lift(struct lift *l)
     case I_OUTS:
     case I_PUSHF:
     case I_POPF:
-        lift_system(l);
+        lift_emit_system(l);
         return true;
     case I_FXSAVE ... I_MASKMOV:
         lift_native(l);

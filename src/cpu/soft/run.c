@@ -6,6 +6,7 @@
  */
 #include "cpu/soft/fpstate.h"
 #include "cpu/soft/hostcall.h"
+#include "cpu/soft/legacy.h"
 #include "cpu/soft/ops.h"
 #include "cpu/soft/run.h"
 
@@ -128,16 +129,11 @@ void soft_update_mode(struct soft_cpu *cpu)
     uint32_t mode = soft_fp_mode_bits(cpu);
     mode |= cpu->cpl == 3 ? MODE_USER : 0;
     mode |= (cpu->sys_flags & FL_TF) ? MODE_STEP : 0;
-    mode |= (cpu->seg[SEG_CS].attr & 0x2000) ? 0 : MODE_COMPAT; /* CS.L */
-    cpu->mode = mode;
     cpu->tlb_read = cpu->tlb[cpu->cpl == 3][0];
     cpu->tlb_write = cpu->tlb[cpu->cpl == 3][1];
-    if ((old ^ mode) & ~MODE_USER) {
+    cpu->mode = mode | legacy_mode_bits(cpu, old);
+    if ((old ^ mode) & ~(MODE_USER | MODE_SEGMENTS)) {
         soft_code_flush(cpu); /* links were made for the other mode */
-    }
-    if ((cpu->cr0 & (CR0_PG | CR0_PE)) != (CR0_PG | CR0_PE) || !(cpu->efer & EFER_LMA)) {
-        soft_fail(cpu,
-                  "the guest left 64-bit long mode, which the soft engine does not support yet");
     }
 }
 

@@ -4,6 +4,8 @@
  * supervisor rights; every check comes before the first change of state.
  */
 #include "cpu/soft/segment.h"
+
+#include "cpu/soft/legacy.h"
 #include "cpu/soft/sys.h"
 
 bool segment_read(struct soft_cpu *cpu, uint16_t selector, struct segment_desc *out)
@@ -40,6 +42,8 @@ bool segment_read_upper(struct soft_cpu *cpu, struct segment_desc *desc)
     uint64_t limit = selector & 4 ? cpu->seg[SEG_LDTR].limit : cpu->gdt_limit;
     uint64_t upper;
 
+    if (!(cpu->efer & EFER_LMA))
+        return true; /* 8 bytes */
     if ((selector & 0xfff8u) + 15u > limit)
         return false;
     upper = soft_sys_load(cpu, desc->va + 8, 8);
@@ -62,6 +66,8 @@ static void commit(struct soft_cpu *cpu, enum seg_index index, const struct seg_
     cpu->seg[index] = *seg;
     if (index == SEG_FS || index == SEG_GS)
         cpu->seg_base[index] = seg->base;
+    if (legacy_mode(cpu))
+        soft_update_mode(cpu);
 }
 
 void segment_check_stack(struct soft_cpu *cpu, uint16_t selector, unsigned cpl, bool null_ok,
@@ -115,12 +121,29 @@ void segment_load(struct soft_cpu *cpu, enum seg_index index, uint16_t selector)
 {
     struct seg_state ss;
 
+    if (legacy_real(cpu)) { /* limit and rights stay as they are */
+        ss = cpu->seg[index];
+        ss.selector = selector;
+        ss.base = (uint32_t)selector << 4;
+        commit(cpu, index, &ss);
+        return;
+    }
     if (index != SEG_SS) {
         load_data(cpu, index, selector);
         return;
     }
-    segment_check_stack(cpu, selector, cpu->cpl, cpu->cpl != 3, &ss);
+    segment_check_stack(cpu, selector, cpu->cpl, cpu->cpl != 3 && !legacy_mode(cpu), &ss);
     commit(cpu, SEG_SS, &ss);
+}
+
+void segment_set_real_code(struct soft_cpu *cpu, uint16_t selector)
+{
+    cpu->seg[SEG_CS] = (struct seg_state){
+        .base = (uint32_t)selector << 4,
+        .limit = 0xffff,
+        .selector = selector,
+        .attr = SA_P | SA_S | SA_CODE | SA_WRITE | SA_ACCESSED,
+    };
 }
 
 void segment_drop_inner(struct soft_cpu *cpu, unsigned cpl)

@@ -49,12 +49,15 @@ bool segment_read_upper(struct soft_cpu *cpu, struct segment_desc *desc);
 /* Set the accessed bit in memory and in *desc. */
 void segment_mark_accessed(struct soft_cpu *cpu, struct segment_desc *desc);
 
-/* Load SS, DS, ES, FS or GS as MOV does, with all checks. */
+/* Load SS, DS, ES, FS or GS as MOV does, with all checks. Outside 64-bit mode the instruction must
+ * end its block. */
 void segment_load(struct soft_cpu *cpu, enum seg_index index, uint16_t selector);
 /* Check selector as SS at privilege cpl and fill *out; raises #GP or #SS. A null selector passes
  * only when null_ok. Changes no register. */
 void segment_check_stack(struct soft_cpu *cpu, uint16_t selector, unsigned cpl, bool null_ok,
                          struct seg_state *out);
+/* CS as a far transfer in real mode loads it. */
+void segment_set_real_code(struct soft_cpu *cpu, uint16_t selector);
 /* After a return to outer privilege: clear data segments that cpl may not use. */
 void segment_drop_inner(struct soft_cpu *cpu, unsigned cpl);
 

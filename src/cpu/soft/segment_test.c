@@ -281,7 +281,7 @@ static void test_iret(void **state)
             assert_int_equal(cpu->seg[SEG_SS].selector, rows[i].ss);
             assert_int_equal(cpu->cpl, rows[i].cs & 3);
             assert_int_equal(soft_get_rflags(cpu), FL_IF | FL_ID | 0x247);
-            assert_int_equal(!!(cpu->mode & MODE_COMPAT), (rows[i].cs & ~3) == SEL_UCODE32);
+            assert_int_equal(!!(cpu->mode & MODE_LEGACY), (rows[i].cs & ~3) == SEL_UCODE32);
         }
         fresh(state);
     }

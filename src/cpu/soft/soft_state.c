@@ -110,12 +110,15 @@ static int bad(struct sm_error *err, const char *what)
 
 static int check_registers(const struct cpu_state *s, struct sm_error *err)
 {
-    const uint64_t need = CR0_PE | CR0_PG;
+    const uint64_t long_mode = EFER_LMA | EFER_LME;
+    bool paging = s->cr0 & CR0_PG;
     uint32_t mxcsr;
 
-    if (s->mp != CPU_WAIT_SIPI &&
-        ((s->cr0 & need) != need || (s->efer & (EFER_LMA | EFER_LME)) != (EFER_LMA | EFER_LME)))
-        return err_set(err, SM_EUNSUPPORTED, "the vCPU state is not in 64-bit long mode");
+    if (paging && ((s->efer & long_mode) != long_mode || !(s->cr4 & CR4_PAE)))
+        return err_set(err, SM_EUNSUPPORTED,
+                       "the vCPU state has paging outside long mode, which the soft engine lacks");
+    if (!paging && (s->efer & EFER_LMA))
+        return bad(err, "long mode without paging");
     if (!sys_cr0_valid(s->cr0) || !sys_cr4_valid(s->cr4) || s->cr8 > 15 ||
         s->cr3 >> MODEL_PHYS_BITS)
         return bad(err, "a control register");

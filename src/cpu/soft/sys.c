@@ -3,8 +3,10 @@
  * The entry to the privileged half: dispatch, the instructions that are one step, and reset. Runs
  * inside a run slice; faults leave through soft_raise() before any register changes.
  */
+#include "cpu/model.h"
 #include "cpu/soft/cpuid.h"
 #include "cpu/soft/lapic.h"
+#include "cpu/soft/legacy.h"
 #include "cpu/soft/segment.h"
 #include "cpu/soft/sys.h"
 
@@ -200,7 +202,22 @@ void soft_sys_exec(struct soft_cpu *cpu, const struct insn *insn)
     case I_LSS:
     case I_LFS:
     case I_LGS:
+    case I_LES:
+    case I_LDS:
         sys_seg(cpu, insn);
+        break;
+    case I_PUSHA ... I_SALC:
+    case I_POP:
+    case I_ENTER:
+    case I_XLAT:
+        sys_legacy(cpu, insn);
+        break;
+    case I_MOVS:
+    case I_CMPS:
+    case I_STOS:
+    case I_LODS:
+    case I_SCAS:
+        sys_string(cpu, insn);
         break;
     default:
         misc(cpu, insn);
@@ -245,12 +262,15 @@ static void reset_msrs(struct soft_cpu *cpu)
 /* What INIT resets as well. */
 static void reset_processor(struct soft_cpu *cpu)
 {
+    uint32_t model[4];
+
     for (unsigned i = 0; i < sizeof cpu->gpr / sizeof cpu->gpr[0]; i++)
         cpu->gpr[i] = 0;
+    soft_cpuid(1, 0, cpu, model);
+    cpu->gpr[R_DX] = model[0];
     cpu->flags = FLAGS_KEEP1;
     cpu->sys_flags = 0;
     cpu->rip = 0xfff0;
-    cpu->cpl = 0;
     cpu->int_shadow = false;
     cpu->halted = false;
     cpu->nmi_latched = cpu->nmi_blocked = false;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * SYSCALL, SYSRET, SYSENTER, SYSEXIT from 64-bit mode. Source: Intel SDM vol. 2, AMD APM vol. 3.
+ * SYSCALL, SYSRET, SYSENTER, SYSEXIT in long mode. Source: Intel SDM vol. 2, AMD APM vol. 3.
  * The vendors differ; cpu->amd says whom to follow, except that SYSRET always loads a whole SS
  * descriptor (Intel), which AMD software cannot tell from a correctly set-up one.
  */
-#include "cpu/soft/segment.h"
+#include "cpu/soft/legacy.h"
 #include "cpu/soft/sys.h"
 
 static void syscall(struct soft_cpu *cpu)
@@ -12,12 +12,13 @@ static void syscall(struct soft_cpu *cpu)
     uint16_t cs = (uint16_t)(cpu->star >> 32 & 0xfffc);
     uint64_t flags;
 
-    if (!(cpu->efer & EFER_SCE))
+    /* from compatibility mode on AMD only; before long mode on neither, as AMD's was never used */
+    if (!(cpu->efer & EFER_SCE) || !(cpu->efer & EFER_LMA) || (legacy_mode(cpu) && !cpu->amd))
         soft_raise(cpu, V_UD);
     flags = soft_get_rflags(cpu) & ~(uint64_t)FL_RF;
     cpu->gpr[R_CX] = cpu->rip;
     cpu->gpr[R_11] = flags;
-    cpu->rip = cpu->lstar;
+    cpu->rip = legacy_mode(cpu) ? cpu->cstar : cpu->lstar;
     segment_set_flat(cpu, cs, (uint16_t)(cs + 8), 0, true);
     sys_set_flags(cpu, flags & ~cpu->fmask);
     cpu->no_step = !(cpu->sys_flags & FL_TF);
@@ -29,7 +30,7 @@ static void sysret(struct soft_cpu *cpu, bool to64)
     uint16_t base = (uint16_t)(cpu->star >> 48);
     uint64_t rip = to64 ? cpu->gpr[R_CX] : (uint32_t)cpu->gpr[R_CX];
 
-    if (!(cpu->efer & EFER_SCE))
+    if (!(cpu->efer & EFER_SCE) || legacy_mode(cpu)) /* in compatibility mode: AMD allows it */
         soft_raise(cpu, V_UD);
     sys_need_cpl0(cpu);
     if (!cpu->amd && !sys_canonical(rip))

@@ -2,10 +2,10 @@
 /*
  * Control and debug registers, cache and TLB instructions. Source: Intel SDM vol. 3, 2.5 and 18.2.
  *
- * Limits: breakpoints in DR0-DR3 never match; leaving long mode is refused (#GP), as is everything
- * 16 and 32 bit.
+ * Limits: breakpoints in DR0-DR3 never match; paging exists in long mode only.
  */
 #include "cpu/soft/lapic.h"
+#include "cpu/soft/segment.h"
 #include "cpu/soft/sys.h"
 
 #define CR0_ET 0x10u
@@ -32,13 +32,31 @@
 
 bool sys_cr0_valid(uint64_t value)
 {
-    return !(value >> 32) && (value & (CR0_PE | CR0_PG)) == (CR0_PE | CR0_PG) &&
+    return !(value >> 32) && (value & (CR0_PE | CR0_PG)) != CR0_PG &&
            (value & (CR0_NW | CR0_CD)) != CR0_NW;
 }
 
 bool sys_cr4_valid(uint64_t value)
 {
-    return !(value & ~(uint64_t)CR4_ALLOWED) && (value & CR4_PAE);
+    return !(value & ~(uint64_t)CR4_ALLOWED);
+}
+
+/* Long mode begins and ends with paging (SDM vol. 3, 10.8.5). */
+static void switch_paging(struct soft_cpu *cpu, bool on)
+{
+    bool code64 = cpu->seg[SEG_CS].attr & SA_L;
+
+    if (!on) {
+        if ((cpu->efer & EFER_LMA) && code64)
+            sys_gp(cpu);
+        cpu->efer &= ~(uint64_t)EFER_LMA;
+        return;
+    }
+    if (!(cpu->efer & EFER_LME))
+        soft_fail(cpu, "the guest turned on 32-bit paging, which the soft engine does not have");
+    if (!(cpu->cr4 & CR4_PAE) || code64)
+        sys_gp(cpu);
+    cpu->efer |= EFER_LMA;
 }
 
 static void set_cr0(struct soft_cpu *cpu, uint64_t value)
@@ -47,8 +65,10 @@ static void set_cr0(struct soft_cpu *cpu, uint64_t value)
 
     if (!sys_cr0_valid(value))
         sys_gp(cpu);
+    if ((old ^ value) & CR0_PG)
+        switch_paging(cpu, value & CR0_PG);
     cpu->cr0 = (value & CR0_DEFINED) | CR0_ET;
-    if ((old ^ cpu->cr0) & CR0_WP)
+    if ((old ^ cpu->cr0) & (CR0_WP | CR0_PG))
         soft_tlb_flush(cpu, false);
     soft_update_mode(cpu);
 }
@@ -57,7 +77,7 @@ static void set_cr4(struct soft_cpu *cpu, uint64_t value)
 {
     uint64_t old = cpu->cr4;
 
-    if (!sys_cr4_valid(value))
+    if (!sys_cr4_valid(value) || (!(value & CR4_PAE) && (cpu->efer & EFER_LMA)))
         sys_gp(cpu);
     cpu->cr4 = value;
     if ((old ^ value) & CR4_PAGING)
@@ -119,7 +139,7 @@ static void mov_cr(struct soft_cpu *cpu, const struct insn *insn)
     if (insn->desc->op[0] == O_C)
         set_cr(cpu, insn->reg, cpu->gpr[insn->rm]);
     else
-        cpu->gpr[insn->rm] = get_cr(cpu, insn->reg);
+        sys_write_reg(cpu, insn->rm, insn->opsize, get_cr(cpu, insn->reg));
 }
 
 static void mov_dr(struct soft_cpu *cpu, const struct insn *insn)
@@ -139,7 +159,10 @@ static void mov_dr(struct soft_cpu *cpu, const struct insn *insn)
     if (reg == 4 || reg == 5)
         reg += 2;
     if (!write) {
-        cpu->gpr[insn->rm] = reg < 4 ? cpu->dr[reg] : reg == 6 ? cpu->dr6 : cpu->dr7;
+        sys_write_reg(cpu, insn->rm, insn->opsize,
+                      reg < 4    ? cpu->dr[reg]
+                      : reg == 6 ? cpu->dr6
+                                 : cpu->dr7);
         return;
     }
     if (reg < 4) {

@@ -54,12 +54,18 @@ _Noreturn void soft_shutdown(struct soft_cpu *cpu)
     land(cpu);
 }
 
+_Noreturn void soft_fail(struct soft_cpu *cpu, const char *why)
+{
+    cpu->failure = why;
+    soft_shutdown(cpu);
+}
+
 void soft_update_mode(struct soft_cpu *cpu)
 {
     double_of(cpu)->mode_updates++;
     cpu->cpl = cpu->seg[SEG_SS].attr >> 5 & 3;
     cpu->mode = (cpu->cpl == 3 ? MODE_USER : 0) | (cpu->sys_flags & FL_TF ? MODE_STEP : 0) |
-                (cpu->seg[SEG_CS].attr & SA_L ? 0 : MODE_COMPAT);
+                (cpu->seg[SEG_CS].attr & SA_L ? 0 : MODE_LEGACY);
 }
 
 uint64_t soft_get_rflags(const struct soft_cpu *cpu)

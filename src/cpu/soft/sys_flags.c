@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* RFLAGS as privileged state: CLI, STI, PUSHF, POPF, and the rules POPF shares with IRET. */
 #include "cpu/soft/lapic.h"
+#include "cpu/soft/legacy.h"
 #include "cpu/soft/sys.h"
 
 void sys_set_flags(struct soft_cpu *cpu, uint64_t rflags)
@@ -31,21 +32,13 @@ uint64_t sys_popped_flags(const struct soft_cpu *cpu, uint64_t image, unsigned s
 
 static void pushf(struct soft_cpu *cpu, unsigned size)
 {
-    uint64_t sp = cpu->gpr[R_SP] - size;
-
-    cpu->stack_access = true;
-    soft_store(cpu, sp, size, soft_get_rflags(cpu) & ~(uint64_t)(FL_RF | FL_VM));
-    cpu->stack_access = false;
-    cpu->gpr[R_SP] = sp;
+    stack_push(cpu, size, soft_get_rflags(cpu) & ~(uint64_t)(FL_RF | FL_VM));
 }
 
 static void popf(struct soft_cpu *cpu, unsigned size)
 {
-    cpu->stack_access = true;
-    uint64_t image = soft_load(cpu, cpu->gpr[R_SP], size);
-    cpu->stack_access = false;
+    uint64_t image = stack_pop(cpu, size);
 
-    cpu->gpr[R_SP] += size;
     sys_set_flags(cpu, sys_popped_flags(cpu, image, size, false));
 }
 

@@ -4,7 +4,7 @@
  * host registers around each access. A REP instruction does a bounded number of items and then
  * leaves RIP at itself, so that interrupts get in.
  */
-#include "cpu/soft/segment.h"
+#include "cpu/soft/legacy.h"
 #include "cpu/soft/sys.h"
 #include "hw/bus.h"
 
@@ -65,19 +65,34 @@ static void in_out(struct soft_cpu *cpu, const struct insn *insn)
         port_write(cpu, port, size, low_bytes(cpu->gpr[R_AX], size));
 }
 
-static void advance(struct soft_cpu *cpu, unsigned reg, uint64_t step, bool addr32)
+static uint64_t read_reg(const struct soft_cpu *cpu, const struct insn *insn, unsigned reg)
 {
-    cpu->gpr[reg] += step;
-    if (addr32)
-        cpu->gpr[reg] = (uint32_t)cpu->gpr[reg];
+    uint64_t value = cpu->gpr[reg];
+
+    return insn->addr16 ? (uint16_t)value : insn->addr32 ? (uint32_t)value : value;
+}
+
+static void advance(struct soft_cpu *cpu, const struct insn *insn, unsigned reg, uint64_t step)
+{
+    sys_write_reg(cpu, reg, insn->addr16 ? 2 : insn->addr32 ? 4 : 8, cpu->gpr[reg] + step);
+}
+
+static uint64_t string_va(struct soft_cpu *cpu, const struct insn *insn, bool in)
+{
+    uint64_t offset = read_reg(cpu, insn, in ? R_DI : R_SI);
+    unsigned segment = in ? SEG_ES : insn->seg == INSN_NO_SEG ? SEG_DS : insn->seg;
+
+    if (legacy_mode(cpu))
+        return legacy_linear(cpu, segment, (uint32_t)offset, insn->opsize,
+                             in ? ACC_WRITE : ACC_READ);
+    return offset + (segment >= SEG_FS ? cpu->seg_base[segment] : 0);
 }
 
 static void string_item(struct soft_cpu *cpu, const struct insn *insn, unsigned port)
 {
     unsigned size = insn->opsize;
     bool in = insn->desc->id == I_INS;
-    unsigned reg = in ? R_DI : R_SI;
-    uint64_t va = insn->addr32 ? (uint32_t)cpu->gpr[reg] : cpu->gpr[reg];
+    uint64_t va = string_va(cpu, insn, in);
     uint64_t step = cpu->sys_flags & FL_DF ? 0 - (uint64_t)size : size;
 
     if (in) {
@@ -85,11 +100,9 @@ static void string_item(struct soft_cpu *cpu, const struct insn *insn, unsigned 
         soft_check_access(cpu, va, size, ACC_WRITE);
         soft_store(cpu, va, size, port_read(cpu, port, size));
     } else {
-        if (insn->seg != INSN_NO_SEG)
-            va += cpu->seg_base[insn->seg];
         port_write(cpu, port, size, soft_load(cpu, va, size));
     }
-    advance(cpu, reg, step, insn->addr32);
+    advance(cpu, insn, in ? R_DI : R_SI, step);
 }
 
 static void string_io(struct soft_cpu *cpu, const struct insn *insn)
@@ -103,14 +116,12 @@ static void string_io(struct soft_cpu *cpu, const struct insn *insn)
         return;
     }
     for (;;) {
-        uint64_t count = insn->addr32 ? (uint32_t)cpu->gpr[R_CX] : cpu->gpr[R_CX];
-
-        if (count == 0)
+        if (read_reg(cpu, insn, R_CX) == 0)
             return;
         if (left-- == 0)
             break;
         string_item(cpu, insn, port);
-        advance(cpu, R_CX, ~0ull, insn->addr32);
+        advance(cpu, insn, R_CX, ~0ull);
     }
     cpu->rip = cpu->insn_rip;
 }

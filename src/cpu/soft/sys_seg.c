@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Instructions on segment registers and descriptor tables. Source: Intel SDM vol. 2. */
-#include "cpu/soft/segment.h"
+#include "cpu/soft/legacy.h"
 #include "cpu/soft/sys.h"
 
 static void mov_sreg(struct soft_cpu *cpu, const struct insn *insn)
@@ -20,27 +20,29 @@ static void mov_sreg(struct soft_cpu *cpu, const struct insn *insn)
 
 static enum seg_index pushed_segment(const struct insn *insn)
 {
+    if (insn->bytes[insn->opcode_off] != 0x0f) /* 06 ES, 0E CS, 16 SS, 1E DS, and + 1 */
+        return insn->bytes[insn->opcode_off] >> 3 & 3;
     return insn->bytes[insn->opcode_off + 1] & 8 ? SEG_GS : SEG_FS; /* 0F A0/A1, 0F A8/A9 */
 }
 
 static void push_sreg(struct soft_cpu *cpu, const struct insn *insn)
 {
-    uint64_t sp = cpu->gpr[R_SP] - insn->opsize;
-
-    cpu->stack_access = true;
-    soft_store(cpu, sp, insn->opsize, cpu->seg[pushed_segment(insn)].selector);
-    cpu->stack_access = false;
-    cpu->gpr[R_SP] = sp;
+    stack_push(cpu, insn->opsize, cpu->seg[pushed_segment(insn)].selector);
 }
 
 static void pop_sreg(struct soft_cpu *cpu, const struct insn *insn)
 {
-    cpu->stack_access = true;
-    uint64_t value = soft_load(cpu, cpu->gpr[R_SP], insn->opsize);
-    cpu->stack_access = false;
+    enum seg_index index = pushed_segment(insn);
+    uint64_t sp = cpu->gpr[R_SP];
+    uint64_t selector = stack_load(cpu, sp, insn->opsize);
 
-    segment_load(cpu, pushed_segment(insn), (uint16_t)value);
-    cpu->gpr[R_SP] += insn->opsize;
+    stack_set(cpu, sp + insn->opsize); /* by the old stack's size */
+    uint64_t raised = cpu->gpr[R_SP];
+    cpu->gpr[R_SP] = sp;
+    segment_load(cpu, index, (uint16_t)selector);
+    cpu->gpr[R_SP] = raised;
+    if (index == SEG_SS)
+        cpu->int_shadow = true;
 }
 
 static void load_pointer(struct soft_cpu *cpu, const struct insn *insn, enum seg_index index)
@@ -61,7 +63,9 @@ static void load_table(struct soft_cpu *cpu, const struct insn *insn)
     sys_need_cpl0(cpu);
     va = soft_ea(cpu, insn);
     limit = (uint32_t)soft_load(cpu, va, 2);
-    base = soft_load(cpu, va + 2, 8);
+    base = soft_load(cpu, va + 2, legacy_mode(cpu) ? 4 : 8);
+    if (insn->opsize == 2)
+        base &= 0xffffff;
     if (!sys_canonical(base))
         sys_gp(cpu);
     if (insn->desc->id == I_LGDT) {
@@ -84,7 +88,7 @@ static void store_table(struct soft_cpu *cpu, const struct insn *insn)
     out[1] = (uint8_t)(limit >> 8);
     for (unsigned i = 0; i < 8; i++)
         out[2 + i] = (uint8_t)(base >> (8 * i));
-    soft_store_bytes(cpu, soft_ea(cpu, insn), out, sizeof out);
+    soft_store_bytes(cpu, soft_ea(cpu, insn), out, legacy_mode(cpu) ? 6 : 10);
 }
 
 static void lldt(struct soft_cpu *cpu, const struct insn *insn)
@@ -199,6 +203,12 @@ void sys_seg(struct soft_cpu *cpu, const struct insn *insn)
         break;
     case I_LGS:
         load_pointer(cpu, insn, SEG_GS);
+        break;
+    case I_LES:
+        load_pointer(cpu, insn, SEG_ES);
+        break;
+    case I_LDS:
+        load_pointer(cpu, insn, SEG_DS);
         break;
     case I_LGDT:
     case I_LIDT:

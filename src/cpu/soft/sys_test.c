@@ -311,7 +311,7 @@ static void test_sysret_corners(void **state)
     assert_runs(cpu, "\x0f\x07"); /* sysretl: to compatibility mode */
     assert_int_equal(cpu->rip, 0x55667788);
     assert_int_equal(cpu->seg[SEG_CS].selector, SEL_UCODE32 | 3);
-    assert_int_equal(cpu->mode, MODE_USER | MODE_COMPAT);
+    assert_int_equal(cpu->mode, MODE_USER | MODE_LEGACY);
     cpu->efer &= ~(uint64_t)EFER_SCE;
     assert_int_equal(EXEC(cpu, "\x0f\x05"), V_UD);
 }
