@@ -20,8 +20,8 @@ struct native_double {
     unsigned stub_resets; /* the stub area was full */
     unsigned slow_calls;
     unsigned mode_updates;
-    struct block block;
     struct op ops[4];
+    struct block block; /* of no operations of its own; last, as its array has no length */
 };
 
 /* Put the pages of [lo, hi) into the TLBs, or empty them. */
