@@ -5,9 +5,11 @@
  * Kernel command line: sm.layers=N (virtio-pmem devices that are image layers; default 0),
  * sm.hostname=NAME, sm.selftest=1 (print what was mounted, and power off).
  *
- * It shares its PID namespace with the image's processes. The kernel shields it: signals it has no
- * handler for, SIGKILL among them, do nothing to PID 1. `reboot -f` and a kernel panic end the
- * machine; that is for the host to notice. When the guest cannot start, the beacon says why, and
+ * It shares its PID namespace with the image's processes, as Docker's --init does: what is sent to
+ * PID 1 goes to the command (server.c), and SIGKILL does nothing, as the kernel shields PID 1. (A
+ * namespace of its own for the command would make it deaf to Ctrl-C, `reboot -f` a mere signal, and
+ * each exec an intruder.) `reboot -f` and a kernel panic end the machine; that is for the host to
+ * notice. When the guest cannot start, the beacon says why, and
  * the machine is turned off.
  */
 #include <errno.h>

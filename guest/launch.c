@@ -121,15 +121,20 @@ static void enter_cwd(const struct launch *l)
 
 static void become(const struct launch *l, const struct account *who)
 {
-    gid_t groups[ACCOUNT_GROUPS_MAX];
+    gid_t groups[ACCOUNT_GROUPS_MAX + 1];
+    size_t n = 0;
 
     /* Only where the agent is not root, which is in tests on the host: nothing to change, or to
      * gain. */
     if (geteuid() != 0 && who->uid == geteuid() && who->gid == getegid())
         return;
+    /* The primary group among the others, as Docker since CVE-2022-36109: or a set-group-id program
+     * could drop what denies its caller. */
+    groups[n++] = who->gid;
     for (size_t i = 0; i < who->group_count; i++)
-        groups[i] = who->groups[i];
-    if (setgroups(who->group_count, groups) < 0 || setresgid(who->gid, who->gid, who->gid) < 0 ||
+        if (who->groups[i] != who->gid)
+            groups[n++] = who->groups[i];
+    if (setgroups(n, groups) < 0 || setresgid(who->gid, who->gid, who->gid) < 0 ||
         setresuid(who->uid, who->uid, who->uid) < 0)
         fail(l, PROTO_ERR_USER, errno, "cannot become user %u:%u", who->uid, who->gid);
     if (getuid() != who->uid || geteuid() != who->uid || getgid() != who->gid)

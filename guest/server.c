@@ -31,7 +31,7 @@ enum server_phase { SERVING, TERMINATING, KILLING, DONE };
 struct server {
     struct server_config config;
     int epoll_fd;
-    struct source listener, children;
+    struct source listener, signals;
     struct session *sessions; /* owned */
     size_t session_count;
     enum server_phase phase;
@@ -149,14 +149,21 @@ static bool reap(struct server *s)
     return pid < 0 && errno == ECHILD;
 }
 
-static void on_child(struct source *src, uint32_t events)
-{
-    struct signalfd_siginfo info[8];
+/* What a guest process sends to PID 1 is meant for the image's command, as with `docker run
+ * --init`. SIGKILL and SIGSTOP never arrive: the kernel shields PID 1. */
+static const int passed_on[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 
-    if (read(src->fd, info, sizeof info) < 0) {
-        /* the count does not matter: reap() looks for itself */
-    }
-    reap(src->owner);
+static void on_signal(struct source *src, uint32_t events)
+{
+    struct server *s = src->owner;
+    struct signalfd_siginfo info[8];
+    ssize_t n = read(src->fd, info, sizeof info);
+
+    for (size_t k = 0; n > 0 && k < (size_t)n / sizeof info[0]; k++)
+        for (struct session *i = s->sessions; i && info[k].ssi_signo != SIGCHLD; i = i->next)
+            if (!i->retired && i->pid > 0)
+                kill(i->pid, (int)info[k].ssi_signo);
+    reap(s); /* however many SIGCHLD there were */
 }
 
 static void signal_everyone(struct server *s, int signal)
@@ -200,16 +207,18 @@ static int shutdown_step(struct server *s)
     return s->phase == DONE ? 0 : (int)(s->deadline_ms - now);
 }
 
-static int watch_children(struct server *s)
+static int watch_signals(struct server *s)
 {
     sigset_t set;
 
     sigemptyset(&set);
     sigaddset(&set, SIGCHLD);
+    for (size_t i = 0; s->config.is_init && i < sizeof passed_on / sizeof passed_on[0]; i++)
+        sigaddset(&set, passed_on[i]);
     if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
         return -1;
-    s->children.fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-    return s->children.fd < 0 ? -1 : 0;
+    s->signals.fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    return s->signals.fd < 0 ? -1 : 0;
 }
 
 static void serve(struct server *s)
@@ -233,18 +242,18 @@ static void serve(struct server *s)
 
 int server_run(const struct server_config *config)
 {
-    struct server s = {.config = *config, .children.fd = -1};
+    struct server s = {.config = *config, .signals.fd = -1};
     int status = -1, saved;
 
     signal(SIGPIPE, SIG_IGN);
     s.listener = (struct source){.fd = config->listen_fd, .ready = on_connection, .owner = &s};
-    s.children = (struct source){.fd = -1, .ready = on_child, .owner = &s};
+    s.signals = (struct source){.fd = -1, .ready = on_signal, .owner = &s};
     s.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (s.epoll_fd < 0 || watch_children(&s) < 0)
+    if (s.epoll_fd < 0 || watch_signals(&s) < 0)
         goto out;
     server_watch(&s, &s.listener, EPOLLIN, false);
-    server_watch(&s, &s.children, EPOLLIN, false);
-    if (!s.listener.watched || !s.children.watched)
+    server_watch(&s, &s.signals, EPOLLIN, false);
+    if (!s.listener.watched || !s.signals.watched)
         goto out;
     serve(&s);
     status = 0;
@@ -253,8 +262,8 @@ out:
     for (struct session *i = s.sessions; i; i = i->next)
         i->retired = true;
     free_retired(&s);
-    if (s.children.fd >= 0)
-        close(s.children.fd);
+    if (s.signals.fd >= 0)
+        close(s.signals.fd);
     if (s.epoll_fd >= 0)
         close(s.epoll_fd);
     errno = saved;
