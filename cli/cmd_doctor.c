@@ -7,47 +7,164 @@
 
 #include "cli.h"
 
-const struct opt doctor_options[] = {{0}};
+#define ENGINES_MAX 4
+#define FILES 3
 
-static bool report_engines(void)
+enum { OPT_JSON = 1 };
+
+const struct opt doctor_options[] = {
+    {0, "json", NULL, "print one JSON object, for programs", OPT_JSON},
+    {0},
+};
+
+/* A file or folder that comes with the program. */
+struct doctor_file {
+    const char *what;
+    char path[4200]; /* "" when nothing is installed */
+    bool present, folder;
+    long long bytes;
+};
+
+struct doctor {
+    struct sm_engine_info engines[ENGINES_MAX];
+    unsigned n_engines;
+    struct sm_limits limits;
+    struct sm_error store_error; /* code 0: the store is usable, and what follows is known */
+    char store[4200];
+    bool writable;
+    struct doctor_file files[FILES];
+    bool fine;
+};
+
+static void look_at_file(struct doctor_file *f, const char *dir, const char *what, const char *file)
 {
-    struct sm_engine_info info;
-    bool usable = false;
-    for (unsigned i = 0; sm_engine_info(i, &info) == 0; i++) {
-        usable |= info.automatic;
-        printf("engine %-9s %s%s%s\n", info.name, info.usable ? "usable" : "not usable",
-               info.automatic ? "; chosen by --engine auto" : "",
-               info.usable ? (strcmp(info.name, "soft") == 0 ? " (software processor)" : "") : "");
-        if (!info.usable)
-            printf("                 %s\n", info.error.text);
-    }
-    return usable;
+    struct stat st;
+    f->what = what;
+    if (dir[0])
+        snprintf(f->path, sizeof f->path, "%s/%s", dir, file);
+    f->present = dir[0] && access(f->path, R_OK) == 0 && stat(f->path, &st) == 0;
+    f->folder = f->present && !S_ISREG(st.st_mode);
+    f->bytes = f->present && !f->folder ? (long long)st.st_size : 0;
 }
 
-/* One of the files that come with the program. */
-static bool report_file(const char *what, const char *dir, const char *file)
+static void look(struct doctor *d)
 {
-    char path[4200];
-    struct stat st;
-    snprintf(path, sizeof path, "%s/%s", dir, file);
-    bool fine = dir[0] && access(path, R_OK) == 0 && stat(path, &st) == 0;
-    if (fine && S_ISREG(st.st_mode))
-        printf("%-16s %s (%.1f MiB)\n", what, path, (double)st.st_size / (1 << 20));
-    else if (fine)
-        printf("%-16s %s\n", what, path);
-    else
-        printf("%-16s missing: %s\n", what, dir[0] ? path : "nothing is installed");
-    return fine;
+    sm_store *store;
+    *d = (struct doctor){0};
+    sm_limits(&d->limits);
+    while (d->n_engines < ENGINES_MAX &&
+           sm_engine_info(d->n_engines, &d->engines[d->n_engines]) == 0)
+        d->fine |= d->engines[d->n_engines++].automatic;
+    if (sm_store_open(NULL, &store, &d->store_error) != 0) {
+        d->fine = false;
+        return;
+    }
+    const char *data = sm_store_data_dir(store);
+    look_at_file(&d->files[0], data, "kernel", "guest/vmlinuz");
+    look_at_file(&d->files[1], data, "initramfs", "guest/initramfs.cpio");
+    look_at_file(&d->files[2], data, "image busybox", "images/busybox");
+    for (int i = 0; i < FILES; i++)
+        d->fine &= d->files[i].present;
+    snprintf(d->store, sizeof d->store, "%s", sm_store_path(store));
+    d->writable = access(d->store, W_OK | X_OK) == 0;
+    sm_store_free(store);
+}
+
+static void print_text(const struct doctor *d)
+{
+    printf("version          %s\n", sm_version());
+    for (unsigned i = 0; i < d->n_engines; i++) {
+        const struct sm_engine_info *e = &d->engines[i];
+        printf("engine %-9s %s%s%s\n", e->name, e->usable ? "usable" : "not usable",
+               e->automatic ? "; chosen by --engine auto" : "",
+               e->usable && strcmp(e->name, "soft") == 0 ? " (software processor)" : "");
+        if (!e->usable)
+            printf("                 %s\n", e->error.text);
+    }
+    printf("memory of a VM   %u to %u MiB, %u unless --memory says otherwise\n",
+           d->limits.memory_min_mib, d->limits.memory_max_mib, d->limits.memory_default_mib);
+    if (d->store_error.code) {
+        printf("store            not usable: %s\n", d->store_error.text);
+        return;
+    }
+    for (int i = 0; i < FILES; i++) {
+        const struct doctor_file *f = &d->files[i];
+        printf("%-16s %s%s", f->what,
+               f->present ? "" : "missing: ", f->path[0] ? f->path : "nothing is installed");
+        if (f->present && !f->folder)
+            printf(" (%.1f MiB)", (double)f->bytes / (1 << 20));
+        putchar('\n');
+    }
+    printf("store            %s%s\n", d->store,
+           d->writable ? "" : " (cannot be written: only images that are in it can be used)");
+    printf("%s\n", d->fine ? "all is well" : "something is missing");
+}
+
+/* Bytes that are not ASCII are left as they are: a path in UTF-8 is JSON as it is. */
+static void json_string(const char *key, const char *s)
+{
+    printf("\"%s\": \"", key);
+    for (; *s; s++) {
+        if ((unsigned char)*s < ' ')
+            printf("\\u%04x", (unsigned)*s);
+        else
+            printf("%s%c", *s == '"' || *s == '\\' ? "\\" : "", *s);
+    }
+    putchar('"');
+}
+
+static const char *json_bool(bool b)
+{
+    return b ? "true" : "false";
+}
+
+static void print_json(const struct doctor *d)
+{
+    printf("{\"ok\": %s, ", json_bool(d->fine));
+    json_string("version", sm_version());
+    printf(", \"engines\": [");
+    for (unsigned i = 0; i < d->n_engines; i++) {
+        const struct sm_engine_info *e = &d->engines[i];
+        printf("%s{", i ? ", " : "");
+        json_string("name", e->name);
+        printf(", \"usable\": %s, \"automatic\": %s", json_bool(e->usable),
+               json_bool(e->automatic));
+        if (!e->usable) {
+            printf(", ");
+            json_string("reason", e->error.text);
+        }
+        putchar('}');
+    }
+    printf("], \"memory_mib\": {\"min\": %u, \"max\": %u, \"default\": %u}",
+           d->limits.memory_min_mib, d->limits.memory_max_mib, d->limits.memory_default_mib);
+    printf(", \"store\": {\"usable\": %s, ", json_bool(!d->store_error.code));
+    if (d->store_error.code) {
+        json_string("reason", d->store_error.text);
+    } else {
+        json_string("path", d->store);
+        printf(", \"writable\": %s", json_bool(d->writable));
+    }
+    printf("}, \"files\": [");
+    for (int i = 0; i < FILES && !d->store_error.code; i++) {
+        const struct doctor_file *f = &d->files[i];
+        printf("%s{", i ? ", " : "");
+        json_string("what", f->what);
+        printf(", ");
+        json_string("path", f->path);
+        printf(", \"present\": %s, \"bytes\": %lld}", json_bool(f->present), f->bytes);
+    }
+    printf("]}\n");
 }
 
 int cmd_doctor(const struct cmd *cmd, int argc, char **argv)
 {
     struct opts o;
-    struct sm_limits limits;
-    struct sm_error err = {0};
-    sm_store *store;
+    struct doctor d;
+    bool json = false;
+    int id;
     opts_init(&o, cmd, argv);
-    int id = opts_next(&o);
+    while ((id = opts_next(&o)) == OPT_JSON)
+        json = true;
     if (id == OPTS_HELP)
         return 0;
     if (id != OPTS_END)
@@ -55,23 +172,10 @@ int cmd_doctor(const struct cmd *cmd, int argc, char **argv)
     if (argv[o.next])
         return say("doctor: unexpected argument \"%.60s\"; see `supermachine help doctor`",
                    argv[o.next]);
-    sm_limits(&limits);
-    printf("version          %s\n", sm_version());
-    bool fine = report_engines();
-    printf("memory of a VM   %u to %u MiB, %u unless --memory says otherwise\n",
-           limits.memory_min_mib, limits.memory_max_mib, limits.memory_default_mib);
-    if (sm_store_open(NULL, &store, &err) != 0) {
-        printf("store            not usable: %s\n", err.text);
-        return EXIT_OURS;
-    }
-    const char *data = sm_store_data_dir(store);
-    fine &= report_file("kernel", data, "guest/vmlinuz");
-    fine &= report_file("initramfs", data, "guest/initramfs.cpio");
-    fine &= report_file("image busybox", data, "images/busybox");
-    bool writable = access(sm_store_path(store), W_OK | X_OK) == 0;
-    printf("store            %s%s\n", sm_store_path(store),
-           writable ? "" : " (cannot be written: only images that are in it can be used)");
-    sm_store_free(store);
-    printf("%s\n", fine ? "all is well" : "something is missing");
-    return fine ? 0 : EXIT_OURS;
+    look(&d);
+    if (json)
+        print_json(&d);
+    else
+        print_text(&d);
+    return d.fine ? 0 : EXIT_OURS;
 }

@@ -17,7 +17,7 @@ static const struct cmd commands[] = {
      "125: supermachine failed; 126: COMMAND cannot be executed; 127: it was not found.\n"
      "Ctrl-C interrupts the command, a second one ends the VM.",
      run_options, cmd_run},
-    {"doctor", "Say what this host can do: engines, kernel, images, store.", "", NULL,
+    {"doctor", "Say what this host can do: engines, kernel, images, store.", "[--json]", NULL,
      doctor_options, cmd_doctor},
     {"version", "Print the version.", "", NULL, NULL, cmd_version},
     {"help", "Explain the program, or a command.", "[COMMAND]", NULL, NULL, cmd_help},

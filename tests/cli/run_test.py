@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `supermachine run` does when all is well, and how a VM's own end is reported."""
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -85,6 +86,12 @@ class Commands(Case):
     def test_environment_folder_user(self):
         self.expect(0, b"b\n/tmp\n1000\n", "-e", "A=b", "-w", "/tmp", "-u", "1000", "busybox", "sh",
                     "-c", "echo $A; pwd; id -u")
+
+    def test_groups(self):
+        """The primary group is among the supplementary ones, as Docker sets it."""
+        groups = "grep ^Groups: /proc/self/status"
+        self.expect(0, b"Groups:\t0 \n", "-u", "1000", "busybox", "sh", "-c", groups)
+        self.expect(0, b"Groups:\t7 \n", "-u", "1000:7", "busybox", "sh", "-c", groups)
 
     def test_environment_of_the_host(self):
         self.expect(0, b"from here\n-unset\n", "-e", "SM_GIVEN", "-e", "SM_MISSING", "-e", "X=1",
@@ -212,6 +219,12 @@ class Ends(Case):
         self.expect(0, b"alive\n", "busybox", "sh", "-c", "kill -9 1; sleep 1; echo alive")
         self.expect(0, b"", "busybox", "kill", "-9", "1")
 
+    def test_signal_pid_1(self):
+        """Any other signal to PID 1 goes to the command, as with Docker's --init."""
+        self.expect(128 + 15, b"", "busybox", "sh", "-c", "kill 1; sleep 100")
+        self.expect(7, b"", "busybox", "sh", "-c",
+                    "trap 'exit 7' USR1; kill -USR1 1; while :; do sleep 0.1; done")
+
     def test_reboot(self):
         self.refused("run", "busybox", "reboot", "-f", words=["the VM ended", "rebooted"])
 
@@ -275,6 +288,27 @@ class OtherCommands(Case):
         self.assertIn("vmlinuz", text)
         if not os.path.exists("/dev/kvm"):
             self.assertIn("/dev/kvm does not exist", text)
+
+    def test_doctor_json(self):
+        code, out, err = self.call("doctor", "--json")
+        self.assertEqual((code, err), (0, b""))
+        found = json.loads(out)
+        self.assertTrue(found["ok"])
+        self.assertEqual([e["name"] for e in found["engines"]], ["kvm", "soft"])
+        self.assertTrue(found["engines"][1]["usable"])
+        for engine in found["engines"]:
+            self.assertEqual("reason" in engine, not engine["usable"])
+        self.assertEqual(found["store"], {"usable": True, "path": self.home, "writable": True})
+        self.assertEqual([(f["what"], f["present"]) for f in found["files"]],
+                         [("kernel", True), ("initramfs", True), ("image busybox", True)])
+        self.assertLess(found["memory_mib"]["min"], found["memory_mib"]["max"])
+        self.home = self.dir + '/a "file"'
+        with open(self.home, "w"):
+            pass
+        code, out, err = self.call("doctor", "--json")
+        self.assertEqual((code, err), (125, b""))
+        self.assertFalse(json.loads(out)["ok"])
+        self.assertIn(self.home, json.loads(out)["store"]["reason"])
 
 
 if __name__ == "__main__":
