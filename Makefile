@@ -3,6 +3,7 @@
 # out/MODE (san: both sanitizers in one), make fuzz into out/fuzz.
 MODE ?= dev
 OUT := out/$(MODE)
+PREFIX ?= /usr/local
 
 SETUP_dev   :=
 SETUP_rel   := -Doptimization=3 -Db_lto=false
@@ -12,7 +13,7 @@ SETUP_san   := -Db_sanitize=address,undefined -Db_lundef=false
 SETUP_fuzz  := -Dfuzz=true -Db_sanitize=address -Db_lundef=false
 CC_fuzz     := clang
 
-.PHONY: all deps demo check bench format check-format fuzz clean
+.PHONY: all deps demo check bench install format check-format fuzz clean
 all: $(OUT)/build.ninja
 	ninja -C $(OUT)
 
@@ -27,6 +28,12 @@ demo: all
 
 check: all
 	tools/run-tests $(OUT)
+
+# MODE=rel is what one would install. DESTDIR is put in front of everything.
+install: all
+	meson configure $(OUT) -Dprefix=$(PREFIX)
+	ninja -C $(OUT)
+	meson install -C $(OUT) --no-rebuild
 
 bench: all
 	tools/run-bench $(OUT)
