@@ -81,8 +81,7 @@ static int parse_vcpus(struct run_opts *o, const char *value)
     uint64_t n;
     sm_limits(&limits);
     if (!parse_number(value, &n) || n < 1 || n > limits.vcpus_max)
-        return say("run: --vcpus %.60s: must be a number from 1 to %u in this version", value,
-                   limits.vcpus_max);
+        return say("run: --vcpus %.60s: must be a number from 1 to %u", value, limits.vcpus_max);
     o->vcpus = (uint32_t)n;
     return 0;
 }

@@ -146,7 +146,7 @@ struct sm_vm_config {
     size_t size;
     uint32_t engine;     /* enum sm_engine */
     uint32_t memory_mib; /* 0: sm_limits' default; odd sizes are rounded up to even */
-    uint32_t vcpus;      /* 0: 1 */
+    uint32_t vcpus;      /* 1 to sm_limits' vcpus_max; 0: 1 */
     const char *kernel;  /* bzImage or ELF vmlinux; NULL: the one in data_dir */
     uint32_t start_ms;   /* give up when the guest is not ready after this time; 0: 120000 */
     /* Console bytes of the guest (kernel messages), as hostile as all that comes from there. Called

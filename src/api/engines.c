@@ -95,6 +95,6 @@ SM_API void sm_limits(struct sm_limits *out)
         .memory_min_mib = VM_MEMORY_MIN >> 20,
         .memory_max_mib = max < UINT32_MAX ? (uint32_t)max : UINT32_MAX - 1,
         .memory_default_mib = API_MEMORY_DEFAULT_MIB,
-        .vcpus_max = 1,
+        .vcpus_max = ENGINE_MAX_VCPUS,
     };
 }

@@ -123,12 +123,12 @@ static int fill_config(const struct sm_vm_config *given, struct vm_config *confi
                        struct sm_error *err)
 {
     uint64_t mib = given->memory_mib ? given->memory_mib : API_MEMORY_DEFAULT_MIB;
-    if (given->vcpus > 1)
-        return err_set(err, SM_EINVAL, "%u vCPUs are out of range: this version has 1",
-                       given->vcpus);
+    if (given->vcpus > ENGINE_MAX_VCPUS)
+        return err_set(err, SM_EINVAL, "%u vCPUs are out of range: 1 to %d", given->vcpus,
+                       ENGINE_MAX_VCPUS);
     *config = (struct vm_config){
         .memory_bytes = (mib + 1) / 2 * 2 << 20,
-        .vcpus = 1,
+        .vcpus = given->vcpus ? given->vcpus : 1,
     };
     return engines_choose(given->engine, &config->engine, err);
 }
