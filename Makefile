@@ -13,7 +13,7 @@ SETUP_san   := -Db_sanitize=address,undefined -Db_lundef=false
 SETUP_fuzz  := -Dfuzz=true -Db_sanitize=address -Db_lundef=false
 CC_fuzz     := clang
 
-.PHONY: all deps demo check bench install format check-format fuzz clean
+.PHONY: all deps demo check check-kvm bench install format check-format fuzz clean
 all: $(OUT)/build.ninja
 	ninja -C $(OUT)
 
@@ -34,6 +34,10 @@ install: all
 	meson configure $(OUT) -Dprefix=$(PREFIX)
 	ninja -C $(OUT)
 	meson install -C $(OUT) --no-rebuild
+
+# The KVM engine inside an L1 Linux with emulated SVM; SUITE=long for all of tests/cli.
+check-kvm: all
+	@tests/l1/check_kvm.py $(OUT) --suite $(or $(SUITE),quick) || [ $$? = 77 ]
 
 bench: all
 	tools/run-bench $(OUT)

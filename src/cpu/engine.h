@@ -141,13 +141,18 @@ struct engine_ops {
     /* Drive a pin of the I/O APIC (global system interrupt). Any thread. */
     void (*irq)(struct engine *e, unsigned gsi, int level);
 
+    /* Optional (NULL: the bus gets every access). Have a guest's 4-byte write of value to gpa add 1
+     * to the eventfd fd (borrowed) instead of going to the bus. Before the VM runs. */
+    int (*notify)(struct engine *e, gpa_t gpa, uint32_t value, int fd, struct sm_error *err);
+
     /*
      * Copy architectural state out and in. Only while no vCPU is running. Setting all of it makes
      * this engine go on where the other left off: first set_machine, then set_state of each vCPU,
      * which also gives the guest its kvm-clock page anew. machine_resume() (cpu/machine.h) first
-     * carries the clock over. A new engine's get_state is the state after power-up. Set refuses
-     * values that the architecture, or the CPU model, does not allow (SM_ECORRUPT); the engine is
-     * then good for nothing but destroy.
+     * carries the clock over. Getting is the other way round, get_machine last: KVM may stop a
+     * guest's TSC between runs, and its host_tsc must not be older than the vCPUs' TSCs. A new
+     * engine's get_state is the state after power-up. Set refuses values that the architecture, or
+     * the CPU model, does not allow (SM_ECORRUPT); the engine is then good for nothing but destroy.
      */
     int (*get_machine)(struct engine *e, struct machine_state *out, struct sm_error *err);
     int (*set_machine)(struct engine *e, const struct machine_state *in, struct sm_error *err);
@@ -157,5 +162,6 @@ struct engine_ops {
 };
 
 extern const struct engine_ops engine_soft;
+extern const struct engine_ops engine_kvm;
 
 #endif

@@ -39,7 +39,6 @@
 #define F7B_TSC_ADJUST (1u << 1)
 #define F7B_SMEP (1u << 7)
 #define F7B_ERMS (1u << 9)
-#define F7B_RDSEED (1u << 18)
 #define F7D_FSRM (1u << 4)
 /* 80000001h */
 #define FXC_LAHF (1u << 0)
@@ -129,8 +128,7 @@ static void basic(const struct model_cpu *cpu, uint32_t leaf, uint32_t subleaf, 
         break;
     case 7:
         if (subleaf == 0)
-            set(out, 0, F7B_FSGSBASE | F7B_TSC_ADJUST | F7B_SMEP | F7B_ERMS | F7B_RDSEED, 0,
-                F7D_FSRM);
+            set(out, 0, F7B_FSGSBASE | F7B_TSC_ADJUST | F7B_SMEP | F7B_ERMS, 0, F7D_FSRM);
         break;
     case 0xb:
         topology(cpu, subleaf, out);
@@ -224,7 +222,7 @@ static const struct requirement required[] = {
     {0, 0, "sse3"},    {0, 1, "pclmulqdq"}, {0, 9, "ssse3"}, {0, 13, "cx16"},   {0, 19, "sse4.1"},
     {0, 20, "sse4.2"}, {0, 23, "popcnt"},   {0, 25, "aes"},  {0, 30, "rdrand"}, {1, 4, "tsc"},
     {1, 8, "cx8"},     {1, 15, "cmov"},     {1, 23, "mmx"},  {1, 24, "fxsr"},   {1, 25, "sse"},
-    {1, 26, "sse2"},   {2, 18, "rdseed"},   {3, 0, "lahf"},
+    {1, 26, "sse2"},   {3, 0, "lahf"},
 };
 
 bool model_missing(const char **name)

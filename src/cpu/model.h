@@ -2,7 +2,7 @@
 /*
  * The CPU that a guest sees, whatever runs it: CPUID of model "v2". Fixed and versioned, with the
  * vendor of the host, satisfiable by KVM and by the software engine on any x86-64-v2 host with AES,
- * PCLMUL, RDRAND, RDSEED and FSGSBASE. Both engines take their answers from here, so a guest cannot
+ * PCLMUL, RDRAND and FSGSBASE. Both engines take their answers from here, so a guest cannot
  * tell them apart and a snapshot of one suits the other.
  *
  * Pure functions of their arguments and of the host's CPUID; usable inside a run slice.

@@ -121,7 +121,8 @@ static int build(struct vm *vm, const struct vm_config *config, struct sm_error 
     if (rc)
         return rc;
     lines_connect(&vm->lines, vm->ops, vm->engine);
-    return load_kernel(vm, config, err);
+    rc = vm_devices_connect(vm, err);
+    return rc ? rc : load_kernel(vm, config, err);
 }
 
 int vm_new(const struct vm_config *config, struct vm **out, struct sm_error *err)

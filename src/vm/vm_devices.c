@@ -132,6 +132,18 @@ int vm_devices_new(struct vm *vm, const struct vm_config *config, struct sm_erro
     return rc ? rc : add_layers(vm, config, err);
 }
 
+int vm_devices_connect(struct vm *vm, struct sm_error *err)
+{
+    int rc = 0;
+    for (unsigned i = 0; vm->ops->notify && i < vm->n_virtio; i++) {
+        gpa_t gpa = LAYOUT_VIRTIO_MMIO + i * LAYOUT_VIRTIO_STRIDE + MMIO_QUEUE_NOTIFY;
+        int fd;
+        for (unsigned q = 0; !rc && (fd = mmio_kick_fd(vm->transports[i], q)) >= 0; q++)
+            rc = vm->ops->notify(vm->engine, gpa, q, fd, err);
+    }
+    return rc;
+}
+
 void vm_devices_free(struct vm *vm)
 {
     for (unsigned i = 0; i < vm->n_virtio; i++)

@@ -73,6 +73,8 @@ struct vm {
 /* vm_devices.c: build everything that hangs on the buses; free it (half-built too). */
 int vm_devices_new(struct vm *vm, const struct vm_config *config, struct sm_error *err);
 void vm_devices_free(struct vm *vm);
+/* Where the engine can, have it signal a queue's notification without leaving the guest. */
+int vm_devices_connect(struct vm *vm, struct sm_error *err);
 
 /* vm_threads.c. The first reason to end is kept, and all vCPUs are told to leave. Any thread. err
  * may be NULL. */

@@ -18,6 +18,7 @@ import unittest
 sys.path.insert(0, os.environ["SM_SOURCE_DIR"] + "/tests/image")
 
 PROGRAM = sys.argv[1]
+ENGINE = os.environ.get("SM_TEST_ENGINE")  # the engine of every VM here; unset: as the program chooses
 PATIENCE = 240  # seconds for what takes 2 on an idle machine
 
 
@@ -33,6 +34,12 @@ def processes_of(session):
         if int(fields[3]) == session and fields[0] != "Z":
             found.append(int(pid))
     return found
+
+
+def command_line(args):
+    if ENGINE and args[:1] == ("run",) and "--engine" not in args:
+        args = ("run", "--engine", ENGINE, *args[1:])
+    return [PROGRAM, *args]
 
 
 class Case(unittest.TestCase):
@@ -54,7 +61,7 @@ class Case(unittest.TestCase):
         return dict(os.environ, SUPERMACHINE_HOME=self.home, **more)
 
     def start(self, *args, env=None, **how):
-        return subprocess.Popen([PROGRAM, *args], env=env or self.env(), start_new_session=True,
+        return subprocess.Popen(command_line(args), env=env or self.env(), start_new_session=True,
                                 **how)
 
     def call(self, *args, data=None, env=None):
@@ -102,7 +109,7 @@ class Pty:
             try:
                 for s in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGPIPE):
                     signal.signal(s, signal.SIG_DFL)
-                os.execve(PROGRAM, [PROGRAM, *args], env)
+                os.execve(PROGRAM, command_line(args), env)
             finally:
                 os._exit(99)
         self.resize(*size)

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import unittest
 
-from program import Case, PROGRAM
+from program import Case, ENGINE, PROGRAM
 from images import *
 
 
@@ -69,6 +69,7 @@ class Flags(Case):
 
 
 class Engines(Case):
+    @unittest.skipIf(ENGINE == "kvm", "it works here")
     def test_kvm(self):
         self.refused("run", "--engine", "kvm", "busybox", "true", words=["kvm", "--engine soft"])
 
