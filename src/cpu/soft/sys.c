@@ -67,10 +67,7 @@ static void random(struct soft_cpu *cpu, const struct insn *insn)
     uint64_t value;
     bool ok;
 
-    if (insn->desc->id == I_RDRAND)
-        __asm__ volatile("rdrand %0" : "=r"(value), "=@ccc"(ok) : : "cc");
-    else
-        __asm__ volatile("rdseed %0" : "=r"(value), "=@ccc"(ok) : : "cc");
+    __asm__ volatile("rdrand %0" : "=r"(value), "=@ccc"(ok) : : "cc");
     sys_write_reg(cpu, insn->rm, insn->opsize, ok ? value : 0);
     cpu->flags = (uint16_t)(FLAGS_KEEP1 | (ok ? FLAGS_CF : 0)); /* the others are cleared */
 }
@@ -128,7 +125,6 @@ static void misc(struct soft_cpu *cpu, const struct insn *insn)
         wrmsr(cpu);
         break;
     case I_RDRAND:
-    case I_RDSEED:
         random(cpu, insn);
         break;
     case I_RDFSBASE:
@@ -139,7 +135,8 @@ static void misc(struct soft_cpu *cpu, const struct insn *insn)
         break;
     case I_RDPMC: /* no counters */
         sys_gp(cpu);
-    default: /* VMCALL, VMMCALL and what the decoder does not send here */
+    default: /* VMCALL, VMMCALL, RDSEED (not in the model) and what the decoder does not send here
+              */
         soft_raise(cpu, V_UD);
     }
 }
