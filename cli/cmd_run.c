@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "pull_view.h"
 #include "run_opts.h"
 #include "signals.h"
 #include "terminal.h"
@@ -21,6 +22,7 @@
 struct run {
     struct run_opts opts;
     struct signals signals;
+    struct pull_view view;
     int64_t deadline_ms; /* of CLOCK_MONOTONIC; MS_FOR_EVER: none */
     sm_store *store;
     sm_image *image;
@@ -168,12 +170,39 @@ static int run_command(struct run *r, char **argv)
     return code;
 }
 
+static int on_progress(void *opaque, const struct sm_layer_progress *layers, size_t n)
+{
+    struct run *r = opaque;
+    pull_view_show(&r->view, layers, n);
+    return signals_stop_pull(&r->signals);
+}
+
+/* The store's image, else the registry's. */
+static int get_image(struct run *r, struct sm_error *err)
+{
+    struct sm_pull_config config = SM_PULL_CONFIG_INIT;
+    config.if_missing = 1;
+    config.insecure = (const char *const *)r->opts.insecure;
+    config.progress = on_progress;
+    config.opaque = r;
+    pull_view_init(&r->view);
+    signals_pulling(&r->signals, true);
+    int rc = sm_image_pull(r->store, r->opts.image, &config, &r->image, err);
+    signals_pulling(&r->signals, false);
+    pull_view_fini(&r->view);
+    return rc;
+}
+
 static int run(struct run *r)
 {
     struct sm_error err = {0};
     char **argv;
-    if (sm_store_open(NULL, &r->store, &err) != 0 ||
-        sm_image_from_oci(r->store, r->opts.image, &r->image, &err) != 0)
+    if (sm_store_open(NULL, &r->store, &err) != 0)
+        return say("run: %s", err.text);
+    int failed = get_image(r, &err);
+    if (failed && signals_stop_pull(&r->signals))
+        return 128 + signals_stop_pull(&r->signals);
+    if (failed)
         return say("run: %s", err.text);
     if (sm_image_command(r->image, r->opts.entrypoint, (const char *const *)r->opts.args, &argv,
                          &err) != 0)

@@ -12,11 +12,16 @@ static int cmd_version(const struct cmd *cmd, int argc, char **argv);
 static const struct cmd commands[] = {
     {"run", "Start a microVM from an image, and run a command in it.",
      "[OPTION...] IMAGE [COMMAND [ARG...]]",
-     "IMAGE is busybox (built in), oci:DIR[:TAG] or docker-archive:FILE[:NAME].\n"
+     "IMAGE is busybox (built in), [HOST/]NAME[:TAG|@DIGEST] from the store or its registry,\n"
+     "oci:DIR[:TAG] or docker-archive:FILE[:NAME].\n"
      "Without COMMAND the image's own is run. The exit status is the command's; 124: timed out;\n"
      "125: supermachine failed; 126: COMMAND cannot be executed; 127: it was not found.\n"
      "Ctrl-C interrupts the command, a second one ends the VM.",
      run_options, cmd_run},
+    {"pull", "Bring an image from its registry into the store.", "[OPTION...] IMAGE",
+     "IMAGE is [HOST/]NAME[:TAG|@DIGEST], as for Docker. Credentials are Docker's, or those in\n"
+     "SUPERMACHINE_REGISTRY_AUTH=HOST=USER:PASSWORD. What is there already is not fetched again.",
+     pull_options, cmd_pull},
     {"doctor", "Say what this host can do: engines, kernel, images, store.", "[--json]", NULL,
      doctor_options, cmd_doctor},
     {"version", "Print the version.", "", NULL, NULL, cmd_version},

@@ -4,6 +4,7 @@
  * so that the command's own options are left alone; letters can be grouped (-it).
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
@@ -112,4 +113,15 @@ void help_command(const struct cmd *cmd)
     print_option(&help_opt);
     if (cmd->notes)
         printf("\n%s\n", cmd->notes);
+}
+
+int add_string(const char ***list, size_t *n, const char *value)
+{
+    const char **grown = realloc(*list, (*n + 2) * sizeof *grown);
+    if (!grown)
+        return say("out of memory");
+    grown[(*n)++] = value;
+    grown[*n] = NULL;
+    *list = grown;
+    return 0;
 }

@@ -22,6 +22,7 @@ enum {
     OPT_KERNEL,
     OPT_TIMEOUT,
     OPT_COLD,
+    OPT_INSECURE,
 };
 
 const struct opt run_options[] = {
@@ -36,6 +37,8 @@ const struct opt run_options[] = {
     {0, "vcpus", "N", "the VM's processors (1)", OPT_VCPUS},
     {0, "engine", "auto|kvm|soft", "what runs guest instructions (default auto)", OPT_ENGINE},
     {0, "kernel", "FILE", "another Linux kernel: bzImage or ELF vmlinux", OPT_KERNEL},
+    {0, "insecure-registry", "HOST[:PORT]", "it may speak http, or show any certificate",
+     OPT_INSECURE},
     {0, "cold", NULL, "boot, even if there is a snapshot (this version always does)", OPT_COLD},
     {0},
 };
@@ -142,6 +145,8 @@ static int take(struct run_opts *o, int id, const char *value, int argc)
     case OPT_KERNEL:
         o->kernel = value;
         return 0;
+    case OPT_INSECURE:
+        return add_string(&o->insecure, &o->n_insecure, value);
     case OPT_INTERACTIVE:
         o->interactive = true;
         return 0;
@@ -180,6 +185,8 @@ void run_opts_fini(struct run_opts *o)
     for (size_t i = 0; i < o->n_env; i++)
         free(o->env[i]);
     free(o->env);
+    free(o->insecure);
+    o->insecure = NULL;
     o->env = NULL;
     o->n_env = 0;
 }

@@ -16,6 +16,8 @@ struct run_opts {
     const char *kernel, *cwd, *user, *entrypoint;
     char **env; /* owned array of borrowed strings, NULL-terminated */
     size_t n_env;
+    const char **insecure; /* owned array of borrowed strings, NULL-terminated; or NULL */
+    size_t n_insecure;
     bool interactive, tty;
     const char *image;
     char **args; /* NULL-terminated */

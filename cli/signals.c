@@ -48,6 +48,10 @@ static void pass_on(struct signals *s, int signal)
     if (!s->exec) {
         if (!asks_to_end(signal) || s->over)
             return;
+        if (s->pulling && !s->stop) {
+            s->stop = signal;
+            return;
+        }
         /* Nothing to save: the store is safe against a kill, and a VM ends with its process. */
         terminal_restore();
         _exit(128 + signal);
@@ -103,6 +107,21 @@ int signals_ended_by(struct signals *s)
 {
     pthread_mutex_lock(&s->lock);
     int signal = s->ended_by;
+    pthread_mutex_unlock(&s->lock);
+    return signal;
+}
+
+void signals_pulling(struct signals *s, bool pulling)
+{
+    pthread_mutex_lock(&s->lock);
+    s->pulling = pulling;
+    pthread_mutex_unlock(&s->lock);
+}
+
+int signals_stop_pull(struct signals *s)
+{
+    pthread_mutex_lock(&s->lock);
+    int signal = s->stop;
     pthread_mutex_unlock(&s->lock);
     return signal;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Signals of a run, on a thread of their own. Before there is a command they end the process; then
- * they go to the command, and SIGWINCH becomes a resize. A second SIGINT, SIGTERM, SIGHUP or
- * SIGQUIT of the same kind ends the VM.
+ * Signals of a run, on a thread of their own. Before there is a command they end the process (a
+ * pull is asked to stop first); then they go to the command, and SIGWINCH becomes a resize. A
+ * second SIGINT, SIGTERM, SIGHUP or SIGQUIT of the same kind ends the VM.
  */
 #ifndef CLI_SIGNALS_H
 #define CLI_SIGNALS_H
@@ -17,6 +17,8 @@ struct signals {
     sm_exec *exec;        /* borrowed; as vm */
     bool tty;
     bool over;      /* the command has ended */
+    bool pulling;   /* an image is on its way */
+    int stop;       /* the signal that is to end the pull, or 0 */
     bool asked[32]; /* by signal: it went to the command once */
     int ended_by;   /* the signal that ended the VM, or 0 */
 };
@@ -27,5 +29,9 @@ int signals_start(struct signals *s);
 /* From now on signals go to exec in vm; NULLs: nowhere. */
 void signals_direct(struct signals *s, sm_vm *vm, sm_exec *exec);
 int signals_ended_by(struct signals *s);
+/* A pull begins or is over. */
+void signals_pulling(struct signals *s, bool pulling);
+/* The signal that asks the pull to stop, or 0. */
+int signals_stop_pull(struct signals *s);
 
 #endif

@@ -112,15 +112,63 @@ const char *sm_store_data_dir(const sm_store *store); /* as long as the store; "
 typedef struct sm_image sm_image;
 
 /*
- * Open an image and convert what the store does not have yet of it; that may take seconds, and no
- * half-made file is ever used later. ref: a built-in image's name ("busybox"), oci:DIR[:TAG] or
- * docker-archive:FILE[:NAME].
+ * Open an image and make what the store does not have yet of it; that may take seconds, and no
+ * half-made file is ever used later. ref: a built-in image's name ("busybox"), oci:DIR[:TAG],
+ * docker-archive:FILE[:NAME], or a name as Docker reads it, [HOST/]PATH[:TAG|@DIGEST]: the store's
+ * image of that name, else the registry's (sm_image_pull).
  *
  * SM_EINVAL; SM_ENOTFOUND: no such image, tag or file; SM_ECORRUPT: a digest does not match, or a
  * format is broken; SM_EUNSUPPORTED: media type or platform; SM_EIO, SM_ENOSPC, SM_ENOMEM;
- * SM_ETIMEDOUT: another process converts the same layer and makes no progress.
+ * SM_ETIMEDOUT: another process makes the same layer and makes no progress, or the registry is
+ * silent.
  */
 int sm_image_from_oci(sm_store *store, const char *ref, sm_image **out, struct sm_error *err);
+
+enum sm_layer_state {
+    SM_LAYER_WAITING = 0,
+    SM_LAYER_DOWNLOADING = 1,
+    SM_LAYER_READY = 2,
+};
+struct sm_layer_progress {
+    const char *digest;               /* of the layer as the registry has it */
+    uint64_t done_bytes, total_bytes; /* of it */
+    enum sm_layer_state state;
+};
+
+struct sm_pull_config {
+    size_t size;
+    uint32_t if_missing; /* 1: do not ask the registry for an image that the store has */
+    uint32_t idle_ms;    /* give up when the registry is silent for this long; 0: 30000 */
+    /* Registries, as HOST or HOST:PORT, that may speak plain http or show any certificate;
+     * NULL-terminated, or NULL. Registries on this host may speak http anyway. */
+    const char *const *insecure;
+    /* Called every 100 ms during a pull, on the caller's thread; n is 0 until the layers are known.
+     * A result other than 0 ends the pull with SM_EINTR; nothing half-made stays. May be NULL. */
+    int (*progress)(void *opaque, const struct sm_layer_progress *layers, size_t n);
+    void *opaque;
+};
+#define SM_PULL_CONFIG_INIT                                                                        \
+    {                                                                                              \
+        .size = sizeof(struct sm_pull_config)                                                      \
+    }
+
+/*
+ * Bring an image from its registry into the store, under its name, and open it. ref and errors as
+ * of sm_image_from_oci (what needs no registry is just opened). config may be NULL; out may be
+ * NULL: do not open it.
+ *
+ * From the environment: SUPERMACHINE_REGISTRY_AUTH (HOST=USER:PASSWORD, or the text of a Docker
+ * config.json), DOCKER_CONFIG and HOME (Docker's config.json and its credential helpers, which are
+ * run), http_proxy, https_proxy, all_proxy, no_proxy, SSL_CERT_FILE, SSL_CERT_DIR.
+ */
+int sm_image_pull(sm_store *store, const char *ref, const struct sm_pull_config *config,
+                  sm_image **out, struct sm_error *err);
+
+/* Digest of its config, which is what Docker calls the image's id; as long as the image. */
+const char *sm_image_id(const sm_image *image);
+/* Name and manifest digest of what came from the store or a registry; "" for others. */
+const char *sm_image_name(const sm_image *image);
+const char *sm_image_digest(const sm_image *image);
 void sm_image_free(sm_image *image);
 
 /*

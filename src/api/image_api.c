@@ -78,7 +78,8 @@ SM_API const char *sm_store_data_dir(const sm_store *store)
     return store->data_dir;
 }
 
-SM_API int sm_image_from_oci(sm_store *store, const char *ref, sm_image **out, struct sm_error *err)
+static int open_image(sm_store *store, const char *ref, struct image_options *options,
+                      sm_image **out, struct sm_error *err)
 {
     *out = NULL;
     struct sm_image *image = calloc(1, sizeof *image);
@@ -87,8 +88,8 @@ SM_API int sm_image_from_oci(sm_store *store, const char *ref, sm_image **out, s
     if (!image || !builtin || !(image->data_dir = strdup(store->data_dir))) {
         rc = err_set(err, SM_ENOMEM, "out of memory");
     } else {
-        struct image_options options = {.builtin_dir = store->data_dir[0] ? builtin : NULL};
-        rc = image_open(store->store, ref, &options, &image->image, err);
+        options->builtin_dir = store->data_dir[0] ? builtin : NULL;
+        rc = image_open(store->store, ref, options, &image->image, err);
     }
     free(builtin);
     if (rc) {
@@ -97,6 +98,50 @@ SM_API int sm_image_from_oci(sm_store *store, const char *ref, sm_image **out, s
     }
     *out = image;
     return 0;
+}
+
+SM_API int sm_image_from_oci(sm_store *store, const char *ref, sm_image **out, struct sm_error *err)
+{
+    struct image_options options = {0};
+    return open_image(store, ref, &options, out, err);
+}
+
+SM_API int sm_image_pull(sm_store *store, const char *ref, const struct sm_pull_config *given,
+                         sm_image **out, struct sm_error *err)
+{
+    struct sm_pull_config config;
+    sm_image *image = NULL;
+    if (out)
+        *out = NULL;
+    int rc = config_copy(&config, sizeof config, given, "sm_pull_config", err);
+    if (rc)
+        return rc;
+    struct image_options options = {.fresh = !config.if_missing,
+                                    .insecure = config.insecure,
+                                    .idle_ms = config.idle_ms,
+                                    .progress = config.progress,
+                                    .opaque = config.opaque};
+    rc = open_image(store, ref, &options, &image, err);
+    if (out)
+        *out = image;
+    else
+        sm_image_free(image);
+    return rc;
+}
+
+SM_API const char *sm_image_id(const sm_image *image)
+{
+    return image->image->config_digest;
+}
+
+SM_API const char *sm_image_name(const sm_image *image)
+{
+    return image->image->name;
+}
+
+SM_API const char *sm_image_digest(const sm_image *image)
+{
+    return image->image->manifest_digest;
 }
 
 SM_API void sm_image_free(sm_image *image)

@@ -76,7 +76,7 @@ static int build(struct sm_vm *vm, sm_image *image, const struct sm_vm_config *g
                      SM_DATA_DIR);
     } else {
         for (size_t n = 0; n < i->n_layers; n++)
-            layers[n] = i->layers[n].path;
+            layers[n] = i->layers[n].held.path;
         config->kernel = given->kernel ? given->kernel : kernel;
         config->initramfs = initramfs;
         config->layers = layers;

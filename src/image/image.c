@@ -7,17 +7,19 @@
 #include <sys/stat.h>
 
 #include "base/io.h"
-#include "image/ingest.h"
+#include "image/bring_in.h"
 #include "image/plan.h"
+#include "image/pull.h"
 #include "image/ref.h"
 
 /* For what is no reference but the path of something: say how to write it. */
 static int hint(const char *text, int rc, struct sm_error *err)
 {
     struct stat st;
-    if (rc != SM_ENOTFOUND || stat(text, &st)) {
+    if ((rc != SM_ENOTFOUND && rc != SM_EINVAL && rc != SM_EIO) || stat(text, &st)) {
         return rc;
     }
+    rc = SM_ENOTFOUND;
     if (S_ISDIR(st.st_mode)) {
         char *marker = io_format("%s/oci-layout", text);
         bool layout = marker && stat(marker, &st) == 0;
@@ -72,37 +74,54 @@ static int resolve(struct store *store, const struct ref *ref, const struct imag
         rc = resolve_layout(path, NULL, src, plan, err);
         free(path);
         return rc ? err_wrap(err, rc, "built-in image %s", ref->name) : SM_OK;
+    case REF_NAME:
+        break;
     }
     return err_set(err, SM_EINVAL, "unknown kind of image reference");
 }
 
-static int bring_in(struct store *store, struct source *src, struct plan *plan, struct image *image,
-                    struct sm_error *err)
+/* What has its documents and layers on this host. */
+static int open_local(struct store *store, const struct ref *ref,
+                      const struct image_options *options, struct image *image,
+                      struct sm_error *err)
 {
-    image->layers = calloc(plan->n_layers, sizeof *image->layers);
-    if (!image->layers) {
-        return err_set(err, SM_ENOMEM, "out of memory");
+    struct source *src = NULL;
+    struct plan plan = {0};
+    int rc = resolve(store, ref, options, &src, &plan, err);
+    rc = rc ? rc : bring_in(store, src, &plan, image, NULL, NULL, NULL, err);
+    plan_fini(&plan);
+    source_free(src);
+    return rc;
+}
+
+/* The store's own, else the registry's. */
+static int open_name(struct store *store, const char *text, const struct image_options *options,
+                     struct image **image, struct sm_error *err)
+{
+    struct name name;
+    int rc = name_parse(text, &name, err);
+    if (rc) {
+        return rc;
     }
-    for (size_t i = 0; i < plan->n_layers; i++) {
-        image->n_layers = i + 1;
-        int rc = ingest_layer(store, src, &plan->layers[i], plan->config.diff_ids[i],
-                              &image->layers[i], err);
-        if (rc) {
+    if (!options || !options->fresh) {
+        rc = pull_recall(store, &name, *image, err);
+        if (rc != SM_ENOTFOUND && rc != SM_ECORRUPT) {
             return rc;
         }
+        /* Not there, or damaged: then pulling repairs it. */
+        image_free(*image);
+        *image = calloc(1, sizeof **image);
+        if (!*image) {
+            return err_set(err, SM_ENOMEM, "out of memory");
+        }
     }
-    memcpy(image->config_digest, plan->config_digest, sizeof image->config_digest);
-    image->config = plan->config;
-    plan->config = (struct image_config){0};
-    return SM_OK;
+    return pull_image(store, &name, options, *image, err);
 }
 
 int image_open(struct store *store, const char *text, const struct image_options *options,
                struct image **out, struct sm_error *err)
 {
     struct ref ref;
-    struct source *src = NULL;
-    struct plan plan = {0};
     *out = NULL;
     int rc = ref_parse(text, &ref, err);
     if (rc) {
@@ -111,14 +130,15 @@ int image_open(struct store *store, const char *text, const struct image_options
     struct image *image = calloc(1, sizeof *image);
     if (!image) {
         rc = err_set(err, SM_ENOMEM, "out of memory");
-    } else if (!(rc = resolve(store, &ref, options, &src, &plan, err))) {
-        rc = bring_in(store, src, &plan, image, err);
+    } else if (ref.kind == REF_NAME) {
+        rc = open_name(store, text, options, &image, err);
+        rc = rc ? hint(text, err_wrap(err, rc, "image %.150s", text), err) : SM_OK;
+    } else {
+        rc = open_local(store, &ref, options, image, err);
+        if (rc && err && ref.path && !strstr(err->text, ref.path)) {
+            err_wrap(err, rc, "image %.150s", text);
+        }
     }
-    if (rc && err && ref.path && !strstr(err->text, ref.path)) {
-        err_wrap(err, rc, "image %.150s", text);
-    }
-    plan_fini(&plan);
-    source_free(src);
     ref_fini(&ref);
     if (rc) {
         image_free(image);
@@ -132,7 +152,7 @@ void image_free(struct image *image)
 {
     if (image) {
         for (size_t i = 0; i < image->n_layers; i++) {
-            free(image->layers[i].path);
+            store_release(&image->layers[i].held);
         }
         free(image->layers);
         config_fini(&image->config);

@@ -16,7 +16,7 @@
 struct feed {
     struct stream *stream; /* borrowed */
     struct hash *hash;     /* owned */
-    struct store_layer *into;
+    struct store_item *into;
     uint8_t head[4]; /* first bytes, read ahead to see the compression */
     size_t head_len, head_pos;
     uint64_t got;
@@ -31,7 +31,7 @@ static const char *name_of(const struct plan_layer *l)
 static ssize_t feed_read(void *opaque, void *data, size_t len)
 {
     struct feed *f = opaque;
-    store_layer_progress(f->into);
+    store_item_progress(f->into);
     if (f->head_pos < f->head_len) {
         size_t n = f->head_len - f->head_pos;
         n = n < len ? n : len;
@@ -86,7 +86,10 @@ static int verify(struct feed *f, const struct plan_layer *l, const char *diff_i
                   const char *actual_diff_id, int rc, struct sm_error *err)
 {
     char actual[DIGEST_STR_SIZE];
-    if ((rc && rc != SM_ECORRUPT) || drain(f)) {
+    if ((rc && (rc != SM_ECORRUPT || f->stream->why)) || drain(f)) {
+        if (f->stream->why) {
+            return err_set(err, f->stream->why->code, "%s", f->stream->why->text);
+        }
         return rc ? rc : err_sys(err, "cannot read layer %s", name_of(l));
     }
     hash_final(f->hash, actual);
@@ -110,8 +113,13 @@ static int verify(struct feed *f, const struct plan_layer *l, const char *diff_i
     return SM_OK;
 }
 
+static void tick(void *opaque)
+{
+    store_item_progress(opaque);
+}
+
 static int convert(struct source *src, const struct plan_layer *l, const char *diff_id,
-                   struct store_layer *into, struct sm_error *err)
+                   struct store_item *into, struct sm_error *err)
 {
     struct feed f = {.into = into};
     char actual[DIGEST_STR_SIZE] = "";
@@ -124,6 +132,8 @@ static int convert(struct source *src, const struct plan_layer *l, const char *d
                              l->foreign ? ": it is a foreign layer, which images need not contain"
                                         : "");
     }
+    f.stream->tick = tick;
+    f.stream->tick_opaque = into;
     if (l->size_known && f.stream->size_bytes != l->size_bytes) {
         rc = err_set(err, SM_ECORRUPT, "layer %s has %" PRIu64 " bytes instead of %" PRIu64 "%s",
                      name_of(l), f.stream->size_bytes, l->size_bytes,
@@ -143,23 +153,22 @@ static int convert(struct source *src, const struct plan_layer *l, const char *d
 int ingest_layer(struct store *store, struct source *src, const struct plan_layer *layer,
                  const char *diff_id, struct image_layer *out, struct sm_error *err)
 {
-    struct store_layer into = {0};
     memcpy(out->diff_id, diff_id, sizeof out->diff_id);
-    int rc = store_find_layer(store, diff_id, &out->path, &out->size_bytes, err);
-    if (rc != SM_ENOTFOUND) {
-        return rc;
-    }
-    rc = store_layer_begin(store, diff_id, &into, err);
-    if (!rc && !into.present) {
-        rc = convert(src, layer, diff_id, &into, err);
-        if (!rc) {
-            rc = store_layer_commit(&into, err);
+    for (;;) {
+        struct store_item into = {0};
+        int rc = store_hold(store, STORE_LAYER, diff_id, &out->held, err);
+        if (rc != SM_ENOTFOUND ||
+            (rc = store_item_begin(store, STORE_LAYER, diff_id, &into, err))) {
+            return rc;
         }
+        if (into.present) {
+            continue; /* made, and perhaps collected, meanwhile */
+        }
+        rc = convert(src, layer, diff_id, &into, err);
+        rc = rc ? rc : store_item_commit(&into, &out->held, err);
+        store_item_abort(&into);
+        return rc != SM_ENOSPC ? rc
+                               : err_wrap(err, rc, "the store %.150s has no room for layer %s",
+                                          store_path(store), name_of(layer));
     }
-    store_layer_abort(&into);
-    if (rc == SM_ENOSPC) {
-        err_wrap(err, rc, "the store %.150s has no room for layer %s", store_path(store),
-                 name_of(layer));
-    }
-    return rc ? rc : store_find_layer(store, diff_id, &out->path, &out->size_bytes, err);
 }

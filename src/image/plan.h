@@ -33,6 +33,10 @@ void plan_fini(struct plan *plan); /* a zeroed or half-filled one is fine */
 /* The last step of both resolvers: n layers, as many as the config says, and for our platform. */
 int plan_check(const struct plan *plan, struct sm_error *err);
 
+/* From a manifest: read its config from src, and check both against each other. plan_fini in any
+ * case. */
+int plan_read(struct source *src, const struct manifest *m, struct plan *out, struct sm_error *err);
+
 /*
  * An OCI layout (image-spec image-layout.md). tag may be NULL: the only image, or the one called
  * "latest". SM_EINVAL when src is no layout, SM_ENOTFOUND with the tags there are, and all that

@@ -6,11 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/io.h"
+#include "image/name.h"
 
 #define REF_NAME_MAX 512
 
-#define FORMS "busybox, oci:DIR[:TAG], docker-archive:FILE[:NAME]"
+#define FORMS "busybox, NAME[:TAG|@DIGEST], oci:DIR[:TAG], docker-archive:FILE[:NAME]"
 
 static const char *after_prefix(const char *text, const char *prefix)
 {
@@ -62,9 +62,14 @@ int ref_parse(const char *text, struct ref *out, struct sm_error *err)
         out->name = strdup("busybox");
         return out->name ? SM_OK : err_set(err, SM_ENOMEM, "out of memory");
     }
-    return err_set(
-        err, SM_ENOTFOUND,
-        "no such image: %.200s (registries are not supported yet; use one of: " FORMS ")", text);
+    struct name parsed;
+    int rc = name_parse(text, &parsed, err);
+    if (rc) {
+        return rc;
+    }
+    out->kind = REF_NAME;
+    out->name = strdup(text);
+    return out->name ? SM_OK : err_set(err, SM_ENOMEM, "out of memory");
 }
 
 void ref_fini(struct ref *ref)

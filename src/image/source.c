@@ -43,6 +43,9 @@ static int read_stream(struct stream *s, const char *what, size_t max, struct bu
     }
     while (out->len < end) {
         ssize_t n = s->read(s, out->data + out->len, end - out->len);
+        if (n < 0 && s->why) {
+            return err_set(err, s->why->code, "%s", s->why->text);
+        }
         if (n < 0) {
             return errno == EBADMSG
                        ? err_set(err, SM_ECORRUPT, "%s cannot be read: broken archive", what)

@@ -2,11 +2,12 @@
 /*
  * Where an image's documents and layers are read from: named, finite streams of bytes. A folder
  * (source_dir.c) or a tar archive (source_tar.c); what they mean is for layout.c and
- * docker_archive.c. One thread at a time.
+ * docker_archive.c. One thread at a time, but where it says parallel.
  */
 #ifndef SM_IMAGE_SOURCE_H
 #define SM_IMAGE_SOURCE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -21,6 +22,9 @@ struct stream {
     ssize_t (*read)(struct stream *s, void *data, size_t len);
     void (*close)(struct stream *s); /* frees s */
     uint64_t size_bytes;
+    const struct sm_error *why; /* borrowed: after -1, more than errno can say; or NULL */
+    void (*tick)(void *opaque); /* set by the reader: called while read waits; or NULL */
+    void *tick_opaque;
 };
 
 struct source;
@@ -30,7 +34,8 @@ struct source_ops {
 };
 struct source {
     const struct source_ops *ops;
-    char *label; /* owned by the implementation: the path, for messages */
+    bool parallel; /* entries may be opened and read by several threads at once */
+    char *label;   /* owned by the implementation: the path, for messages */
 };
 
 /* A folder. SM_ENOTFOUND when there is none, SM_EINVAL when path is something else. */

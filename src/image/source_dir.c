@@ -62,7 +62,8 @@ static int dir_open(struct source *src, const char *name, struct stream **out, s
     } else if (!(f = calloc(1, sizeof *f))) {
         rc = err_set(err, SM_ENOMEM, "out of memory");
     } else {
-        f->stream = (struct stream){file_read, file_close, (uint64_t)st.st_size};
+        f->stream = (struct stream){
+            .read = file_read, .close = file_close, .size_bytes = (uint64_t)st.st_size};
         f->fd = fd;
         f->left = (uint64_t)st.st_size;
         posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
@@ -94,6 +95,7 @@ int source_dir_open(const char *path, struct source **out, struct sm_error *err)
         return err_set(err, SM_ENOMEM, "out of memory");
     }
     d->src.ops = &dir_ops;
+    d->src.parallel = true;
     d->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (d->fd < 0) {
         int rc = errno == ENOTDIR ? err_set(err, SM_EINVAL, "%s is not a folder", path)

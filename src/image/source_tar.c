@@ -237,7 +237,8 @@ static int tar_open(struct source *src, const char *name, struct stream **out, s
     if (!s) {
         return err_set(err, SM_ENOMEM, "out of memory");
     }
-    s->stream = (struct stream){entry_read, entry_close, x->size_bytes};
+    s->stream =
+        (struct stream){.read = entry_read, .close = entry_close, .size_bytes = x->size_bytes};
     s->fd = t->fd;
     s->offset = x->offset;
     s->left = x->size_bytes;

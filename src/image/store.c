@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The store's folders and its version. A layer's life is in store_layer.c.
+ * The store's folders and its version. An item's life is in store_item.c.
  */
 #include "image/store.h"
 
@@ -124,21 +124,21 @@ static int make_folder(const char *store, const char *path, struct sm_error *err
 
 static int make_folders(struct store *s, struct sm_error *err)
 {
-    char *top = io_format("%s/layers", s->path);
-    s->layers = io_format("%s/layers/sha256", s->path);
+    char *layers = io_format("%s/layers", s->path), *blobs = io_format("%s/blobs", s->path);
+    s->folders[STORE_LAYER] = io_format("%s/layers/sha256", s->path);
+    s->folders[STORE_BLOB] = io_format("%s/blobs/sha256", s->path);
+    s->images = io_format("%s/images", s->path);
     s->locks = io_format("%s/locks", s->path);
     s->tmp = io_format("%s/tmp", s->path);
-    int rc;
-    if (!top || !s->layers || !s->locks || !s->tmp) {
-        rc = err_set(err, SM_ENOMEM, "out of memory");
-    } else if ((rc = make_folder(s->path, top, err)) ||
-               (rc = make_folder(s->path, s->layers, err)) ||
-               (rc = make_folder(s->path, s->locks, err))) {
-        /* err is set */
-    } else {
-        rc = make_folder(s->path, s->tmp, err);
+    const char *const all[] = {
+        layers, s->folders[STORE_LAYER], blobs, s->folders[STORE_BLOB], s->images, s->locks,
+        s->tmp};
+    int rc = SM_OK;
+    for (size_t i = 0; i < sizeof all / sizeof all[0] && !rc; i++) {
+        rc = all[i] ? make_folder(s->path, all[i], err) : err_set(err, SM_ENOMEM, "out of memory");
     }
-    free(top);
+    free(layers);
+    free(blobs);
     return rc;
 }
 
@@ -187,11 +187,19 @@ void store_close(struct store *s)
 {
     if (s) {
         free(s->path);
-        free(s->layers);
+        for (int i = 0; i < STORE_KINDS; i++) {
+            free(s->folders[i]);
+        }
+        free(s->images);
         free(s->locks);
         free(s->tmp);
         free(s);
     }
+}
+
+const char *store_folder(const struct store *s, enum store_kind kind)
+{
+    return s->folders[kind];
 }
 
 const char *store_path(const struct store *s)

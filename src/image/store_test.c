@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/io.h"
+#include "image/seal.h"
 #include "image/store.h"
 
 #define HEX "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -77,43 +78,44 @@ static int files_in(const char *store, const char *folder)
 
 static void make(struct store *s, const char *id, const char *text)
 {
-    struct store_layer l;
+    struct store_item l;
     struct sm_error err;
-    assert_int_equal(store_layer_begin(s, id, &l, &err), SM_OK);
+    assert_int_equal(store_item_begin(s, STORE_LAYER, id, &l, &err), SM_OK);
     assert_false(l.present);
     assert_int_equal(io_write_full(l.fd, text, strlen(text)), 0);
-    store_layer_progress(&l);
-    assert_int_equal(store_layer_commit(&l, &err), SM_OK);
-    store_layer_abort(&l);
+    store_item_progress(&l);
+    assert_int_equal(store_item_commit(&l, NULL, &err), SM_OK);
+    store_item_abort(&l);
 }
 
 static void layer_life(void **state)
 {
     struct box *b = *state;
-    char *path;
-    uint64_t size;
+    struct store_held held;
     struct sm_error err;
-    struct store_layer l;
-    assert_int_equal(store_find_layer(b->store, ID, &path, &size, &err), SM_ENOTFOUND);
+    struct store_item l;
+    assert_int_equal(store_hold(b->store, STORE_LAYER, ID, &held, &err), SM_ENOTFOUND);
     make(b->store, ID, "hello");
-    assert_int_equal(store_find_layer(b->store, ID, &path, &size, &err), SM_OK);
-    assert_int_equal(size, 5);
-    assert_int_equal(mode_of(path), 0600);
-    free(path);
+    assert_int_equal(store_hold(b->store, STORE_LAYER, ID, &held, &err), SM_OK);
+    assert_int_equal(held.size_bytes, 5 + SEAL_BYTES);
+    assert_int_equal(mode_of(held.path), 0600);
+    assert_int_equal(seal_check(held.fd, &err), SM_OK);
+    store_release(&held);
     /* made already */
-    assert_int_equal(store_layer_begin(b->store, ID, &l, &err), SM_OK);
+    assert_int_equal(store_item_begin(b->store, STORE_LAYER, ID, &l, &err), SM_OK);
     assert_true(l.present);
-    store_layer_abort(&l);
+    store_item_abort(&l);
     /* given up */
-    assert_int_equal(store_layer_begin(b->store, ID2, &l, &err), SM_OK);
+    assert_int_equal(store_item_begin(b->store, STORE_LAYER, ID2, &l, &err), SM_OK);
     assert_int_equal(io_write_full(l.fd, "half", 4), 0);
-    store_layer_abort(&l);
-    assert_int_equal(store_find_layer(b->store, ID2, &path, &size, &err), SM_ENOTFOUND);
+    store_item_abort(&l);
+    assert_int_equal(store_hold(b->store, STORE_LAYER, ID2, &held, &err), SM_ENOTFOUND);
     assert_int_equal(files_in(b->path, "layers/sha256"), 1);
     assert_int_equal(files_in(b->path, "tmp"), 0);
     assert_int_equal(mode_of(b->path), 0700);
-    static const char *const folders[] = {"layers", "layers/sha256", "locks", "tmp"};
-    for (size_t i = 0; i < 4; i++) {
+    static const char *const folders[] = {"layers", "layers/sha256", "blobs", "blobs/sha256",
+                                          "images", "locks",         "tmp"};
+    for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
         char folder[256];
         snprintf(folder, sizeof folder, "%s/%s", b->path, folders[i]);
         assert_int_equal(mode_of(folder), 0700);
@@ -129,8 +131,8 @@ static void killed_maker(void **state)
         pid_t pid = fork();
         assert_true(pid >= 0);
         if (pid == 0) {
-            struct store_layer l;
-            if (store_layer_begin(b->store, i ? ID2 : ID, &l, NULL) ||
+            struct store_item l;
+            if (store_item_begin(b->store, STORE_LAYER, i ? ID2 : ID, &l, NULL) ||
                 io_write_full(l.fd, "half", 4)) {
                 _exit(1);
             }
@@ -140,14 +142,13 @@ static void killed_maker(void **state)
         assert_int_equal(waitpid(pid, &status, 0), pid);
         assert_true(WIFSIGNALED(status));
     }
-    char *path;
-    uint64_t size;
+    struct store_held held;
     assert_int_equal(files_in(b->path, "tmp"), 1); /* the second sweeps the first one's file */
-    assert_int_equal(store_find_layer(b->store, ID, &path, &size, NULL), SM_ENOTFOUND);
+    assert_int_equal(store_hold(b->store, STORE_LAYER, ID, &held, NULL), SM_ENOTFOUND);
     make(b->store, ID, "whole");
-    assert_int_equal(store_find_layer(b->store, ID, &path, &size, NULL), SM_OK);
-    assert_int_equal(size, 5);
-    free(path);
+    assert_int_equal(store_hold(b->store, STORE_LAYER, ID, &held, NULL), SM_OK);
+    assert_int_equal(held.size_bytes, 5 + SEAL_BYTES);
+    store_release(&held);
     assert_int_equal(files_in(b->path, "tmp"), 0);
 }
 
@@ -155,19 +156,19 @@ static void killed_maker(void **state)
 static void stopped_maker(void **state)
 {
     struct box *b = *state;
-    struct store_layer held, other;
+    struct store_item maker, other;
     struct sm_error err;
-    assert_int_equal(store_layer_begin(b->store, ID, &held, &err), SM_OK);
+    assert_int_equal(store_item_begin(b->store, STORE_LAYER, ID, &maker, &err), SM_OK);
     make(b->store, ID2, "x");
     assert_int_equal(files_in(b->path, "tmp"), 1);
     store_set_patience(b->store, 200);
-    assert_int_equal(store_layer_begin(b->store, ID, &other, &err), SM_ETIMEDOUT);
+    assert_int_equal(store_item_begin(b->store, STORE_LAYER, ID, &other, &err), SM_ETIMEDOUT);
     assert_non_null(strstr(err.text, "no progress"));
     char pid[32];
     snprintf(pid, sizeof pid, "pid %d", (int)getpid());
     assert_non_null(strstr(err.text, pid));
-    store_layer_abort(&other);
-    assert_int_equal(store_layer_commit(&held, &err), SM_OK);
+    store_item_abort(&other);
+    assert_int_equal(store_item_commit(&maker, NULL, &err), SM_OK);
 }
 
 /* Eight processes want one layer: one makes it. */
@@ -179,15 +180,15 @@ static void only_one_makes(void **state)
         pids[i] = fork();
         assert_true(pids[i] >= 0);
         if (pids[i] == 0) {
-            struct store_layer l;
-            if (store_layer_begin(b->store, ID, &l, NULL)) {
+            struct store_item l;
+            if (store_item_begin(b->store, STORE_LAYER, ID, &l, NULL)) {
                 _exit(2);
             }
             if (l.present) {
                 _exit(0);
             }
             usleep(100000);
-            int rc = io_write_full(l.fd, "data", 4) || store_layer_commit(&l, NULL);
+            int rc = io_write_full(l.fd, "data", 4) || store_item_commit(&l, NULL, NULL);
             _exit(rc ? 2 : 1);
         }
     }
@@ -201,6 +202,38 @@ static void only_one_makes(void **state)
     assert_int_equal(makers, 1);
 }
 
+/* A blob, kept as it is; the seal of a layer tells what became of it. */
+static void blobs_and_seals(void **state)
+{
+    struct box *b = *state;
+    struct store_held held;
+    struct sm_error err;
+    char digest[DIGEST_STR_SIZE], byte;
+    hash_bytes("text", 4, digest);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(store_put_blob(b->store, digest, "text", 4, &held, &err), SM_OK);
+        assert_int_equal(held.size_bytes, 4);
+        store_release(&held);
+    }
+    assert_int_equal(files_in(b->path, "blobs/sha256"), 1);
+    make(b->store, ID, "some bytes");
+    assert_int_equal(store_hold(b->store, STORE_LAYER, ID, &held, &err), SM_OK);
+    for (off_t at = 0; at < (off_t)held.size_bytes; at += 7) {
+        int fd = open(held.path, O_RDWR);
+        assert_int_equal(pread(fd, &byte, 1, at), 1);
+        byte ^= 1;
+        assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+        assert_int_equal(seal_check(held.fd, &err), SM_ECORRUPT);
+        byte ^= 1;
+        assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+        close(fd);
+    }
+    assert_int_equal(seal_check(held.fd, &err), SM_OK);
+    assert_int_equal(truncate(held.path, 5), 0);
+    assert_int_equal(seal_check(held.fd, &err), SM_ECORRUPT);
+    store_release(&held);
+}
+
 static void version(void **state)
 {
     struct box *b = *state;
@@ -209,6 +242,7 @@ static void version(void **state)
         int rc;
     } table[] = {
         {"supermachine-store 1\n", SM_OK},
+        {"supermachine-store 0\n", SM_ECORRUPT},
         {"supermachine-store 2\n", SM_EUNSUPPORTED},
         {"supermachine-store 99999999999999999999999\n", SM_EUNSUPPORTED},
         {"supermachine-store -1\n", SM_ECORRUPT},
@@ -246,11 +280,10 @@ static void bad_paths(void **state)
     assert_int_equal(store_open("/proc/no/store", &s, &err), SM_ENOTFOUND);
     assert_null(s);
     /* a folder planted as a layer */
-    uint64_t size;
-    char *found;
+    struct store_held held;
     snprintf(path, sizeof path, "%s/layers/sha256/" HEX ".erofs", b->path);
     assert_int_equal(mkdir(path, 0700), 0);
-    assert_int_equal(store_find_layer(b->store, ID, &found, &size, &err), SM_ECORRUPT);
+    assert_int_equal(store_hold(b->store, STORE_LAYER, ID, &held, &err), SM_ECORRUPT);
 }
 
 static void default_path(void **state)
@@ -283,6 +316,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(killed_maker, setup, teardown),
         cmocka_unit_test_setup_teardown(stopped_maker, setup, teardown),
         cmocka_unit_test_setup_teardown(only_one_makes, setup, teardown),
+        cmocka_unit_test_setup_teardown(blobs_and_seals, setup, teardown),
         cmocka_unit_test_setup_teardown(version, setup, teardown),
         cmocka_unit_test_setup_teardown(bad_paths, setup, teardown),
         cmocka_unit_test(default_path),

@@ -344,7 +344,7 @@ class Refused(ImageCase):
 
     def test_references(self):
         self.lay.add(self.lay.image([A]), tag="v1").add(self.lay.image([B]), tag="v2")
-        self.refused("alpine", "no such image: alpine", "registries are not supported yet", "oci:DIR")
+        self.refused("Alpine", "image Alpine", "lower-case letters")
         self.refused(self.lay.path, "did you mean oci:")
         self.refused(self.dir, "not an OCI layout")
         self.refused(TOOL, "did you mean docker-archive:")

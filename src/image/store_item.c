@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Holding and making one item. What makes it safe: a file reaches its folder only by rename after
+ * fsync, and only its lock's holder ever touches its file in tmp/. flock() dies with its holder, so
+ * a killed maker leaves at worst a file in tmp/, which the next maker of any item sweeps away.
+ */
+#include "image/store.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "image/seal.h"
+#include "image/store_impl.h"
+
+#define POLL_NS 20000000
+#define TOUCH_NS 1000000000u
+
+static const struct {
+    const char *name;   /* in messages and lock names */
+    const char *suffix; /* of the file */
+    const char *temp;   /* of its file in tmp/ */
+} kinds[STORE_KINDS] = {
+    [STORE_LAYER] = {"layer", ".erofs", ".erofs"},
+    [STORE_BLOB] = {"blob", "", ".blob"},
+};
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static const char *hex_of(const char *digest)
+{
+    return digest + strlen("sha256:");
+}
+
+const char *store_suffix(enum store_kind kind)
+{
+    return kinds[kind].suffix;
+}
+
+static int flock_retry(int fd, int how)
+{
+    int rc;
+    do {
+        rc = flock(fd, how);
+    } while (rc && errno == EINTR);
+    return rc;
+}
+
+void store_release(struct store_held *held)
+{
+    if (held->path) {
+        close(held->fd);
+    }
+    free(held->path);
+    *held = (struct store_held)STORE_HELD_NONE;
+}
+
+int store_hold(struct store *s, enum store_kind kind, const char *digest, struct store_held *out,
+               struct sm_error *err)
+{
+    struct stat st;
+    *out = (struct store_held)STORE_HELD_NONE;
+    char *path = io_format("%s/%s%s", s->folders[kind], hex_of(digest), kinds[kind].suffix);
+    if (!path) {
+        return err_set(err, SM_ENOMEM, "out of memory");
+    }
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+    int rc = SM_OK;
+    if (fd < 0) {
+        rc = errno == ENOENT
+                 ? err_set(err, SM_ENOTFOUND, "%s %s is not in the store", kinds[kind].name, digest)
+             : errno == ELOOP
+                 ? err_set(err, SM_ECORRUPT, "the store's %s is a link: remove it", path)
+                 : err_sys(err, "store %s: cannot open %s %s", s->path, kinds[kind].name, digest);
+    } else if (flock_retry(fd, LOCK_SH) || fstat(fd, &st)) {
+        rc = err_sys(err, "store %s: cannot lock %s %s", s->path, kinds[kind].name, digest);
+    } else if (st.st_nlink == 0) { /* gc was faster */
+        rc = err_set(err, SM_ENOTFOUND, "%s %s is not in the store", kinds[kind].name, digest);
+    } else if (!S_ISREG(st.st_mode) || (st.st_size == 0 && kind == STORE_LAYER)) {
+        rc = err_set(err, SM_ECORRUPT, "the store's %s is not a %s: remove it", path,
+                     kinds[kind].name);
+    }
+    if (rc) {
+        if (fd >= 0) {
+            close(fd);
+        }
+        free(path);
+        return rc;
+    }
+    *out = (struct store_held){fd, path, (uint64_t)st.st_size};
+    return SM_OK;
+}
+
+static int open_lock(struct store *s, enum store_kind kind, const char *hex, int *fd,
+                     struct sm_error *err)
+{
+    *fd = -1;
+    char *name = io_format("%s/%s-%s", s->locks, kinds[kind].name, hex);
+    if (!name) {
+        return err_set(err, SM_ENOMEM, "out of memory");
+    }
+    *fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int rc = *fd < 0 ? store_fail(s->path, "locking it", err) : SM_OK;
+    free(name);
+    return rc;
+}
+
+/* Is name that of a maker's file in tmp/? */
+static bool is_temp(const char *name, enum store_kind *kind, char digest[DIGEST_STR_SIZE])
+{
+    for (int k = 0; k < STORE_KINDS; k++) {
+        if (strlen(name) == HASH_HEX_LEN + strlen(kinds[k].temp) &&
+            strcmp(name + HASH_HEX_LEN, kinds[k].temp) == 0) {
+            *kind = (enum store_kind)k;
+            memcpy(digest, "sha256:", 7);
+            memcpy(digest + 7, name, HASH_HEX_LEN);
+            digest[7 + HASH_HEX_LEN] = '\0';
+            return digest_valid(digest);
+        }
+    }
+    return false;
+}
+
+void store_sweep(struct store *s)
+{
+    DIR *d = opendir(s->tmp);
+    struct dirent *e;
+    while (d && (e = readdir(d))) {
+        char digest[DIGEST_STR_SIZE];
+        enum store_kind kind;
+        int lock;
+        if (is_temp(e->d_name, &kind, digest) &&
+            open_lock(s, kind, hex_of(digest), &lock, NULL) == SM_OK) {
+            if (flock(lock, LOCK_EX | LOCK_NB) == 0) {
+                unlinkat(dirfd(d), e->d_name, 0);
+            }
+            close(lock);
+        }
+    }
+    if (d) {
+        closedir(d);
+    }
+}
+
+/* The lock file's time of last sign of life, written by store_layer_progress. */
+static struct timespec life_sign(int lock_fd)
+{
+    struct stat st = {0};
+    fstat(lock_fd, &st);
+    return st.st_mtim;
+}
+
+static int wait_for_lock(struct store *s, struct store_item *l, struct sm_error *err)
+{
+    const char *kind = kinds[l->kind].name;
+    struct timespec seen = {0};
+    uint64_t since = now_ns();
+    while (flock(l->lock_fd, LOCK_EX | LOCK_NB)) {
+        if (errno != EWOULDBLOCK && errno != EINTR) {
+            return err_sys(err, "store %s: cannot lock %s %s", s->path, kind, l->digest);
+        }
+        struct timespec life = life_sign(l->lock_fd);
+        uint64_t now = now_ns();
+        if (life.tv_sec != seen.tv_sec || life.tv_nsec != seen.tv_nsec) {
+            seen = life;
+            since = now;
+        } else if (now - since > (uint64_t)s->patience_ms * 1000000u) {
+            char who[32] = "?";
+            ssize_t n = pread(l->lock_fd, who, sizeof who - 1, 0);
+            who[n > 0 ? n : 0] = '\0';
+            return err_set(err, SM_ETIMEDOUT,
+                           "another process (%s) is making %s %s and has made no progress for "
+                           "%u s; end it and try again",
+                           n > 0 ? who : "?", kind, l->digest, s->patience_ms / 1000);
+        }
+        nanosleep(&(struct timespec){.tv_nsec = POLL_NS}, NULL);
+    }
+    return SM_OK;
+}
+
+/* A lock's file may be cleared away (gc.h) between its opening and its locking. */
+static int take_lock(struct store *s, struct store_item *l, struct sm_error *err)
+{
+    for (;;) {
+        struct stat st;
+        int rc = open_lock(s, l->kind, hex_of(l->digest), &l->lock_fd, err);
+        rc = rc ? rc : wait_for_lock(s, l, err);
+        if (rc || (fstat(l->lock_fd, &st) == 0 && st.st_nlink > 0)) {
+            return rc;
+        }
+        close(l->lock_fd);
+        l->lock_fd = -1;
+    }
+}
+
+static int start_file(struct store *s, struct store_item *l, struct sm_error *err)
+{
+    const char *hex = hex_of(l->digest);
+    l->temp = io_format("%s/%s%s", s->tmp, hex, kinds[l->kind].temp);
+    l->path = io_format("%s/%s%s", s->folders[l->kind], hex, kinds[l->kind].suffix);
+    if (!l->temp || !l->path) {
+        return err_set(err, SM_ENOMEM, "out of memory");
+    }
+    if (unlink(l->temp) && errno != ENOENT) {
+        return store_fail(s->path, "cleaning up", err);
+    }
+    l->fd = open(l->temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    return l->fd < 0 ? store_fail(s->path, "adding to it", err) : SM_OK;
+}
+
+int store_item_begin(struct store *s, enum store_kind kind, const char *digest,
+                     struct store_item *l, struct sm_error *err)
+{
+    *l = (struct store_item){.fd = -1, .lock_fd = -1, .store = s, .kind = kind};
+    memcpy(l->digest, digest, sizeof l->digest);
+    int rc = take_lock(s, l, err);
+    if (!rc) {
+        struct store_held found;
+        rc = store_hold(s, kind, digest, &found, err);
+        store_release(&found);
+        if (rc == SM_OK) {
+            store_item_abort(l);
+            l->present = true;
+            return SM_OK;
+        }
+        rc = rc == SM_ENOTFOUND ? SM_OK : rc;
+    }
+    if (!rc) {
+        /* Who holds it, for the message of a waiter. Advice only, so errors do not matter. */
+        if (ftruncate(l->lock_fd, 0) == 0) {
+            dprintf(l->lock_fd, "pid %d", (int)getpid());
+        }
+        store_sweep(s);
+        rc = start_file(s, l, err);
+    }
+    if (rc) {
+        store_item_abort(l);
+    }
+    return rc;
+}
+
+void store_item_progress(struct store_item *l)
+{
+    uint64_t now = now_ns();
+    if (now - l->touched_ns > TOUCH_NS) {
+        l->touched_ns = now;
+        futimens(l->lock_fd, NULL);
+    }
+}
+
+int store_sync_folder(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int rc = fd < 0 ? -1 : fsync(fd);
+    if (fd >= 0) {
+        close(fd);
+    }
+    return rc;
+}
+
+static void tick(void *opaque)
+{
+    store_item_progress(opaque);
+}
+
+/* Into place, under a shared lock: from its first moment on gc leaves it alone. */
+static int publish(struct store_item *l, struct sm_error *err)
+{
+    if (fsync(l->fd)) {
+        return err_sys(err, "cannot write %s to disk", l->path);
+    }
+    if (flock_retry(l->fd, LOCK_SH)) {
+        return err_sys(err, "cannot lock %s", l->path);
+    }
+    if (rename(l->temp, l->path)) {
+        return err_sys(err, "cannot put %s into place", l->path);
+    }
+    free(l->temp);
+    l->temp = NULL;
+    return store_sync_folder(l->store->folders[l->kind])
+               ? err_sys(err, "cannot sync the folder of %s", l->path)
+               : SM_OK;
+}
+
+int store_item_commit(struct store_item *l, struct store_held *out, struct sm_error *err)
+{
+    int rc = l->kind == STORE_LAYER ? seal_put(l->fd, tick, l, err) : SM_OK;
+    if (out) {
+        *out = (struct store_held)STORE_HELD_NONE;
+    }
+    rc = rc ? rc : publish(l, err);
+    if (!rc && out) {
+        rc = store_hold(l->store, l->kind, l->digest, out, err);
+    }
+    store_item_abort(l);
+    return rc;
+}
+
+void store_item_abort(struct store_item *l)
+{
+    if (!l->store) {
+        return; /* never begun, or over */
+    }
+    if (l->fd >= 0) {
+        close(l->fd);
+    }
+    if (l->temp) {
+        unlink(l->temp);
+    }
+    if (l->lock_fd >= 0) {
+        close(l->lock_fd);
+    }
+    free(l->temp);
+    free(l->path);
+    *l = (struct store_item){.fd = -1, .lock_fd = -1};
+}
+
+int store_put_blob(struct store *s, const char *digest, const void *data, size_t len,
+                   struct store_held *out, struct sm_error *err)
+{
+    for (;;) {
+        struct store_item l = {0};
+        int rc = store_hold(s, STORE_BLOB, digest, out, err);
+        if (rc != SM_ENOTFOUND || (rc = store_item_begin(s, STORE_BLOB, digest, &l, err))) {
+            return rc;
+        }
+        if (l.present) {
+            continue; /* made, and perhaps collected, meanwhile */
+        }
+        if (io_write_full(l.fd, data, len)) {
+            rc = err_sys(err, "store %s: cannot add a document", s->path);
+        }
+        rc = rc ? rc : store_item_commit(&l, out, err);
+        store_item_abort(&l);
+        return rc;
+    }
+}
