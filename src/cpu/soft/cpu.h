@@ -185,8 +185,8 @@ struct soft_cpu {
     uint64_t link_epoch; /* cache epoch that link_from belongs to */
     const struct op *running_op; /* borrowed: the last one that took a slow path */
     bool stack_access;           /* the access under way is relative to RSP or RBP: #SS, not #GP */
-    bool no_step;                /* an event took the place of the single-step trap */
-    bool irq_check;              /* an interrupt may be waiting for IF or priority */
+    bool no_step;   /* no single-step trap now: an event took its place, or SS changed */
+    bool irq_check; /* an interrupt may be waiting for IF or priority */
 
     /* privileged state */
     struct seg_state seg[SEG_COUNT]; /* bases of FS and GS: seg_base[] holds the truth */

@@ -71,6 +71,7 @@ static void test_mov_sreg(void **state)
         if (rows[i].vector >= 0)
             assert_int_equal(cpu->exc_code, rows[i].code);
         assert_int_equal(cpu->int_shadow, rows[i].ss && rows[i].vector < 0);
+        assert_true(cpu->no_step || !cpu->int_shadow);
         assert_int_equal(cpu->cpl, rows[i].cpl);
         assert_int_equal(cpu->seg[SEG_SS].attr >> 5 & 3, rows[i].cpl);
         fresh(state);

@@ -3,6 +3,14 @@
 #include "cpu/soft/legacy.h"
 #include "cpu/soft/sys.h"
 
+/* Vol. 3A, 6.8.3: after a load of SS neither interrupts nor single-step traps come before the next
+ * instruction, which may load RSP. */
+static void loaded_ss(struct soft_cpu *cpu)
+{
+    cpu->int_shadow = true;
+    cpu->no_step = true;
+}
+
 static void mov_sreg(struct soft_cpu *cpu, const struct insn *insn)
 {
     if (insn->desc->op[0] != O_S) {
@@ -15,7 +23,7 @@ static void mov_sreg(struct soft_cpu *cpu, const struct insn *insn)
         soft_raise(cpu, V_UD);
     segment_load(cpu, insn->reg, sys_read_rm16(cpu, insn));
     if (insn->reg == SEG_SS)
-        cpu->int_shadow = true;
+        loaded_ss(cpu);
 }
 
 static enum seg_index pushed_segment(const struct insn *insn)
@@ -42,7 +50,7 @@ static void pop_sreg(struct soft_cpu *cpu, const struct insn *insn)
     segment_load(cpu, index, (uint16_t)selector);
     cpu->gpr[R_SP] = raised;
     if (index == SEG_SS)
-        cpu->int_shadow = true;
+        loaded_ss(cpu);
 }
 
 static void load_pointer(struct soft_cpu *cpu, const struct insn *insn, enum seg_index index)
