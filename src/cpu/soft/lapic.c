@@ -163,10 +163,12 @@ static void receive(struct soft_cpu *cpu, struct soft_cpu *target, uint64_t icr)
         soft_notify(target, PEND_NMI);
         break;
     case ICR_INIT:
+        atomic_fetch_and(&target->pending, ~PEND_SIPI); /* an older one is void */
         soft_notify(target, PEND_INIT);
         break;
-    case ICR_SIPI:
-        atomic_store(&target->sipi_vector, icr & 0xff);
+    case ICR_SIPI: /* the first one counts: a second finds the vCPU started */
+        if (!(atomic_load(&target->pending) & PEND_SIPI))
+            atomic_store(&target->sipi_vector, icr & 0xff);
         soft_notify(target, PEND_SIPI);
         break;
     }

@@ -257,6 +257,11 @@ static void test_start_messages(void **state)
         assert_int_equal(atomic_exchange(&other->pending, 0), rows[i].other);
     }
     assert_int_equal(other->sipi_vector, 0x99);
+    wr(cpu, X_ICR, 0x00000000000c4601); /* two before the vCPU looks: the first counts */
+    wr(cpu, X_ICR, 0x00000000000c4602);
+    assert_int_equal(other->sipi_vector, 1);
+    wr(cpu, X_ICR, 0x00000000000c4500); /* INIT voids them */
+    assert_int_equal(atomic_exchange(&other->pending, 0), PEND_INIT);
     wr(other, X_SVR, 0xff); /* a disabled local APIC still takes them */
     wr(cpu, X_ICR, 0x00000000000c4500);
     assert_int_equal(atomic_exchange(&other->pending, 0), PEND_INIT);

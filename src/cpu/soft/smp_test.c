@@ -283,6 +283,29 @@ static void test_init(void **state)
     guest_fini(&g);
 }
 
+/* INIT and two SIPIs, as the multiprocessor specification has it: the vCPU starts in real mode. The
+ * second SIPI, and one to a running vCPU, count for nothing. */
+GUEST(sipi, APIC_ON
+      "test %edi, %edi\n jnz 4f\n" SEND("0x4660", "$1") SEND("0x4500", "$1") SEND("0x4660", "$1")
+          SEND("0x4661", "$1") "2: pause\n cmpl $0x1234, 0x30040\n jne 2b\n mov $1, %eax\n"
+                               "out %al, $0x8c\n" STOP_ME "4: pause\n jmp 4b\n");
+static void test_sipi(void **state)
+{
+    /* mov $0x3000, %ax; mov %ax, %ds; movw $0x1234, 0x40; hlt; jmp to the hlt */
+    static const uint8_t start[] = {0xb8, 0x00, 0x30, 0x8e, 0xd8, 0xc7, 0x06,
+                                    0x40, 0x00, 0x34, 0x12, 0xf4, 0xeb, 0xfd};
+    struct guest g;
+    struct cpu_state s;
+    guest_init_smp(&g, 2, sipi_from, sipi_to);
+    assert_int_equal(mem_write(g.mem, 0x60000, start, sizeof start), 0);
+    guest_run_all(&g);
+    assert_int_equal(engine_soft.get_state(g.engine, 1, &s, NULL), 0);
+    assert_int_equal(s.seg[SEG_CS].selector, 0x6000);
+    assert_int_equal(s.seg[SEG_CS].base, 0x60000);
+    assert_int_not_equal(s.mp, CPU_WAIT_SIPI);
+    guest_fini(&g);
+}
+
 static void *kick_all(void *opaque)
 {
     struct guest *g = opaque;
@@ -323,6 +346,7 @@ int main(void)
         cmocka_unit_test(test_ping_pong),
         cmocka_unit_test(test_nmi),
         cmocka_unit_test(test_init),
+        cmocka_unit_test(test_sipi),
         cmocka_unit_test(test_kick),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
