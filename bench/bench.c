@@ -105,7 +105,7 @@ static bool run_all(struct row_env *env, uint64_t budget, const char *only)
     static const struct {
         const char *name;
         const struct row *rows;
-    } groups[] = {{"os", rows_os}, {"int", rows_int}, {"fp", rows_fp}};
+    } groups[] = {{"os", rows_os}, {"int", rows_int}, {"fp", rows_fp}, {"smp", rows_smp}};
 
     env->arena = mmap(NULL, ROWS_ARENA, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (env->arena == MAP_FAILED) {

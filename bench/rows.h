@@ -27,7 +27,7 @@ struct row {
     uint64_t (*run)(struct row_env *);
 };
 
-extern const struct row rows_int[], rows_fp[], rows_os[]; /* each ends with a name of NULL */
+extern const struct row rows_int[], rows_fp[], rows_os[], rows_smp[]; /* the last has no name */
 
 /* xorshift64*: the same numbers everywhere. *state must not be 0. */
 static inline uint64_t rows_random(uint64_t *state)
