@@ -97,6 +97,7 @@ static int start_vm(struct run *r)
     config.engine = r->opts.engine;
     config.memory_mib = r->opts.memory_mib;
     config.vcpus = r->opts.vcpus;
+    config.cpu = r->opts.cpu;
     config.kernel = r->opts.kernel;
     config.console = keep_console;
     config.console_opaque = r;

@@ -13,6 +13,7 @@ enum {
     OPT_ENGINE = 1,
     OPT_MEMORY,
     OPT_VCPUS,
+    OPT_CPU,
     OPT_ENV,
     OPT_WORKDIR,
     OPT_USER,
@@ -35,6 +36,7 @@ const struct opt run_options[] = {
     {0, "timeout", "SECONDS", "end the VM this long after its start", OPT_TIMEOUT},
     {0, "memory", "MIB", "the VM's memory (default 256)", OPT_MEMORY},
     {0, "vcpus", "N", "the VM's processors (1)", OPT_VCPUS},
+    {0, "cpu", "v2|v3", "the processor model (default the highest the host has)", OPT_CPU},
     {0, "engine", "auto|kvm|soft", "what runs guest instructions (default auto)", OPT_ENGINE},
     {0, "kernel", "FILE", "another Linux kernel: bzImage or ELF vmlinux", OPT_KERNEL},
     {0, "insecure-registry", "HOST[:PORT]", "it may speak http, or show any certificate",
@@ -53,6 +55,14 @@ static int parse_engine(struct run_opts *o, const char *value)
         o->engine = SM_ENGINE_SOFT;
     else
         return say("run: --engine %.60s: must be auto, kvm or soft", value);
+    return 0;
+}
+
+static int parse_cpu(struct run_opts *o, const char *value)
+{
+    if (strcmp(value, "v2") != 0 && strcmp(value, "v3") != 0)
+        return say("run: --cpu %.60s: must be v2 or v3", value);
+    o->cpu = value;
     return 0;
 }
 
@@ -129,6 +139,8 @@ static int take(struct run_opts *o, int id, const char *value, int argc)
         return parse_memory(o, value);
     case OPT_VCPUS:
         return parse_vcpus(o, value);
+    case OPT_CPU:
+        return parse_cpu(o, value);
     case OPT_TIMEOUT:
         return parse_timeout(o, value);
     case OPT_ENV:

@@ -13,7 +13,7 @@
 struct run_opts {
     uint32_t engine, memory_mib, vcpus;
     int64_t timeout_ms; /* 0: none */
-    const char *kernel, *cwd, *user, *entrypoint;
+    const char *cpu, *kernel, *cwd, *user, *entrypoint;
     char **env; /* owned array of borrowed strings, NULL-terminated */
     size_t n_env;
     const char **insecure; /* owned array of borrowed strings, NULL-terminated; or NULL */

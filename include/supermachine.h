@@ -201,6 +201,7 @@ struct sm_vm_config {
      * on a thread of the VM until it has ended; NULL drops them. */
     void (*console)(void *opaque, const void *data, size_t len);
     void *console_opaque;
+    const char *cpu; /* processor model "v2" or "v3" (x86-64-v2, -v3); NULL: the host's highest */
 };
 #define SM_VM_CONFIG_INIT                                                                          \
     {                                                                                              \
@@ -212,8 +213,9 @@ struct sm_vm_config {
  * the guest writes is kept in its memory and gone with the VM. config may be NULL.
  *
  * SM_EINVAL: a value of config is out of range; SM_ENOTFOUND, SM_EIO: kernel or initramfs cannot be
- * read; SM_ECORRUPT, SM_EUNSUPPORTED: it is no kernel; SM_EENGINE: the engine cannot run here, or
- * failed; SM_EGUEST: the guest ended or could not start; SM_ETIMEDOUT; SM_ENOMEM.
+ * read; SM_ECORRUPT, SM_EUNSUPPORTED: it is no kernel; SM_EUNSUPPORTED: the processor lacks
+ * features of the model, which err names; SM_EENGINE: the engine cannot run here, or failed;
+ * SM_EGUEST: the guest ended or could not start; SM_ETIMEDOUT; SM_ENOMEM.
  */
 int sm_vm_start(sm_image *image, const struct sm_vm_config *config, sm_vm **out,
                 struct sm_error *err);

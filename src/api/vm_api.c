@@ -129,6 +129,7 @@ static int fill_config(const struct sm_vm_config *given, struct vm_config *confi
     *config = (struct vm_config){
         .memory_bytes = (mib + 1) / 2 * 2 << 20,
         .vcpus = given->vcpus ? given->vcpus : 1,
+        .cpu = given->cpu,
     };
     return engines_choose(given->engine, &config->engine, err);
 }

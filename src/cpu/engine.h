@@ -27,7 +27,7 @@ struct engine_config {
     const struct bus *mmio; /* borrowed */
     const struct bus *pio;  /* borrowed */
     unsigned n_vcpus;       /* 1 ... ENGINE_MAX_VCPUS */
-    const char *cpu_model;  /* "v2" */
+    const char *cpu_model;  /* "v2", "v3" (model.h); NULL: the highest that this host has */
 };
 
 enum vcpu_exit {
@@ -73,6 +73,7 @@ struct cpu_events {
 #define CPU_LAPIC_BYTES 1024
 #define CPU_XSAVE_BYTES 832  /* legacy area, header, AVX: the standard format of XCR0 = 7 */
 #define CPU_XSAVE_HEADER 512 /* XSTATE_BV is the 8 bytes here */
+#define CPU_XSAVE_AVX 576    /* the upper halves of YMM0 to YMM15 */
 #define CPU_FX_MXCSR 24
 
 /*

@@ -3,16 +3,16 @@
  * Sources: Intel SDM vol. 2 CPUID, AMD APM vol. 3 appendix E, Linux
  * Documentation/virt/kvm/x86/cpuid.rst; design/soft-engine.md §3.
  *
- * Family and model are Zen 2 and Westmere: Linux applies no erratum there that shows under a
- * hypervisor, and neither implies AVX.
+ * Family and model are Zen 2 and, for v2, Westmere, for v3, Haswell-EP: Linux applies no erratum
+ * there that shows under a hypervisor, and Zen 2 and Westmere do not imply AVX.
  */
-#include <cpuid.h>
 #include <stddef.h>
 
 #include "cpu/model.h"
 
-#define SIGNATURE_AMD 0x00830f10u   /* family 17h, model 31h, stepping 0 */
-#define SIGNATURE_INTEL 0x000206c1u /* family 6, model 2Ch, stepping 1 */
+#define SIGNATURE_AMD 0x00830f10u      /* family 17h, model 31h, stepping 0 */
+#define SIGNATURE_INTEL_V2 0x000206c1u /* family 6, model 2Ch, stepping 1 */
+#define SIGNATURE_INTEL_V3 0x000306f2u /* family 6, model 3Fh, stepping 2 */
 
 /* 1.ECX */
 #define F1C_SSE3 (1u << 0)
@@ -30,19 +30,37 @@
 #define F1C_NATIVE                                                                                 \
     (F1C_SSE3 | F1C_PCLMUL | F1C_SSSE3 | F1C_CX16 | F1C_SSE41 | F1C_SSE42 | F1C_POPCNT | F1C_AES | \
      F1C_RDRAND)
+#define F1C_FMA (1u << 12)
+#define F1C_MOVBE (1u << 22)
+#define F1C_XSAVE (1u << 26)
+#define F1C_OSXSAVE (1u << 27)
+#define F1C_AVX (1u << 28)
+#define F1C_F16C (1u << 29)
+#define F1C_V3 (F1C_FMA | F1C_MOVBE | F1C_XSAVE | F1C_AVX | F1C_F16C)
 /* 1.EDX: FPU DE PSE TSC MSR PAE CX8 APIC SEP MTRR PGE CMOV PAT PSE36 CLFSH MMX FXSR SSE SSE2 */
 #define F1D_MODEL 0x078bbb7du
 #define F1D_HTT (1u << 28)
-#define F1D_NATIVE 0x07808111u /* FPU TSC CX8 CMOV MMX FXSR SSE SSE2 */
 /* 7.0 */
 #define F7B_FSGSBASE (1u << 0)
 #define F7B_TSC_ADJUST (1u << 1)
 #define F7B_SMEP (1u << 7)
 #define F7B_ERMS (1u << 9)
+#define F7B_BMI1 (1u << 3)
+#define F7B_AVX2 (1u << 5)
+#define F7B_BMI2 (1u << 8)
+#define F7B_V3 (F7B_BMI1 | F7B_AVX2 | F7B_BMI2)
 #define F7D_FSRM (1u << 4)
+/* 0xd: x87, SSE and AVX in the standard format */
+#define XS_COMPONENTS 7
+#define XS_AVX 4
+#define XS_AVX_BYTES 256
+#define XS_AVX_AT 576
+#define XS_BYTES (XS_AVX_AT + XS_AVX_BYTES)
+#define XS1A_XSAVEOPT (1u << 0)
 /* 80000001h */
 #define FXC_LAHF (1u << 0)
 #define FXC_CMP_LEGACY (1u << 1)
+#define FXC_LZCNT (1u << 5)
 #define FXC_PREFETCHW (1u << 8)
 #define FXD_MODEL 0x2c100800u      /* SYSCALL NX PDPE1GB RDTSCP LM */
 #define FXD_AMD_SHARED 0x0183b37du /* bits that AMD repeats from 1.EDX, of those in the model */
@@ -101,18 +119,45 @@ static void topology(const struct model_cpu *cpu, uint32_t subleaf, uint32_t out
     }
 }
 
+static uint32_t signature(const struct model_cpu *cpu)
+{
+    if (cpu->amd)
+        return SIGNATURE_AMD;
+    return cpu->id >= MODEL_V3 ? SIGNATURE_INTEL_V3 : SIGNATURE_INTEL_V2;
+}
+
+static uint32_t features_1c(const struct model_cpu *cpu)
+{
+    uint32_t bits = F1C_NATIVE | F1C_X2APIC | F1C_TSC_DEADLINE | F1C_HYPERVISOR;
+
+    if (cpu->id >= MODEL_V3)
+        bits |= F1C_V3 | (cpu->osxsave ? F1C_OSXSAVE : 0);
+    return bits;
+}
+
+static void extended_state(const struct model_cpu *cpu, uint32_t subleaf, uint32_t out[4])
+{
+    if (cpu->id < MODEL_V3)
+        return;
+    if (subleaf == 0)
+        set(out, XS_COMPONENTS, cpu->xcr0 & XS_AVX ? XS_BYTES : XS_AVX_AT, XS_BYTES, 0);
+    else if (subleaf == 1)
+        out[0] = XS1A_XSAVEOPT;
+    else if (subleaf == 2)
+        set(out, XS_AVX_BYTES, XS_AVX_AT, 0, 0);
+}
+
 static void basic(const struct model_cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32_t out[4])
 {
     const char *vendor = cpu->amd ? "AuthenticAMD" : "GenuineIntel";
 
     switch (leaf) {
     case 0:
-        set(out, 0xb, text4(vendor), text4(vendor + 8), text4(vendor + 4));
+        set(out, cpu->id >= MODEL_V3 ? 0xd : 0xb, text4(vendor), text4(vendor + 8),
+            text4(vendor + 4));
         break;
     case 1:
-        set(out, cpu->amd ? SIGNATURE_AMD : SIGNATURE_INTEL,
-            cpu->index << 24 | cpu->n_vcpus << 16 | 8u << 8,
-            F1C_NATIVE | F1C_X2APIC | F1C_TSC_DEADLINE | F1C_HYPERVISOR,
+        set(out, signature(cpu), cpu->index << 24 | cpu->n_vcpus << 16 | 8u << 8, features_1c(cpu),
             F1D_MODEL | (cpu->n_vcpus > 1 ? F1D_HTT : 0));
         break;
     case 2: /* "see leaf 4" */
@@ -128,10 +173,16 @@ static void basic(const struct model_cpu *cpu, uint32_t leaf, uint32_t subleaf, 
         break;
     case 7:
         if (subleaf == 0)
-            set(out, 0, F7B_FSGSBASE | F7B_TSC_ADJUST | F7B_SMEP | F7B_ERMS, 0, F7D_FSRM);
+            set(out, 0,
+                F7B_FSGSBASE | F7B_TSC_ADJUST | F7B_SMEP | F7B_ERMS |
+                    (cpu->id >= MODEL_V3 ? F7B_V3 : 0),
+                0, F7D_FSRM);
         break;
     case 0xb:
         topology(cpu, subleaf, out);
+        break;
+    case 0xd:
+        extended_state(cpu, subleaf, out);
         break;
     }
 }
@@ -153,7 +204,8 @@ static void hypervisor(const struct model_cpu *cpu, uint32_t leaf, uint32_t out[
 
 static void extended(const struct model_cpu *cpu, uint32_t leaf, uint32_t out[4])
 {
-    static const char brand[48] = "supermachine virtual CPU, model v2";
+    static const char brands[][48] = {[MODEL_V2] = "supermachine virtual CPU, model v2",
+                                      [MODEL_V3] = "supermachine virtual CPU, model v3"};
     const char *vendor = cpu->amd ? "AuthenticAMD" : NULL;
     unsigned n = cpu->n_vcpus;
 
@@ -165,13 +217,14 @@ static void extended(const struct model_cpu *cpu, uint32_t leaf, uint32_t out[4]
         break;
     case 0x80000001:
         set(out, cpu->amd ? SIGNATURE_AMD : 0, 0,
-            FXC_LAHF | FXC_PREFETCHW | (cpu->amd && n > 1 ? FXC_CMP_LEGACY : 0),
+            FXC_LAHF | FXC_PREFETCHW | (cpu->amd && n > 1 ? FXC_CMP_LEGACY : 0) |
+                (cpu->id >= MODEL_V3 ? FXC_LZCNT : 0),
             FXD_MODEL | (cpu->amd ? F1D_MODEL & FXD_AMD_SHARED : 0));
         break;
     case 0x80000002:
     case 0x80000003:
     case 0x80000004: {
-        const char *s = brand + (leaf - 0x80000002) * 16;
+        const char *s = brands[cpu->id] + (leaf - 0x80000002) * 16;
 
         set(out, text4(s), text4(s + 4), text4(s + 8), text4(s + 12));
         break;
@@ -208,40 +261,4 @@ bool model_host_is_amd(void)
 
     __asm__ volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
     return ebx == 0x68747541; /* "Auth": Hygon and others get the Intel model */
-}
-
-/* ---- what the host must have ---- */
-
-struct requirement {
-    uint8_t reg; /* index into words of host() */
-    uint8_t bit;
-    const char *name;
-};
-
-static const struct requirement required[] = {
-    {0, 0, "sse3"},    {0, 1, "pclmulqdq"}, {0, 9, "ssse3"}, {0, 13, "cx16"},   {0, 19, "sse4.1"},
-    {0, 20, "sse4.2"}, {0, 23, "popcnt"},   {0, 25, "aes"},  {0, 30, "rdrand"}, {1, 4, "tsc"},
-    {1, 8, "cx8"},     {1, 15, "cmov"},     {1, 23, "mmx"},  {1, 24, "fxsr"},   {1, 25, "sse"},
-    {1, 26, "sse2"},   {3, 0, "lahf"},
-};
-
-bool model_missing(const char **name)
-{
-    uint32_t a, b = 0, c = 0, d = 0, words[4] = {0, 0, 0, 0};
-
-    if (__get_cpuid(1, &a, &b, &c, &d)) {
-        words[0] = c;
-        words[1] = d;
-    }
-    if (__get_cpuid_count(7, 0, &a, &b, &c, &d))
-        words[2] = b;
-    if (__get_cpuid(0x80000001, &a, &b, &c, &d))
-        words[3] = c;
-    for (unsigned i = 0; i < sizeof required / sizeof required[0]; i++) {
-        if (!(words[required[i].reg] >> required[i].bit & 1)) {
-            *name = required[i].name;
-            return true;
-        }
-    }
-    return false;
 }

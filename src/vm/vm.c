@@ -115,7 +115,7 @@ static int build(struct vm *vm, const struct vm_config *config, struct sm_error 
         .mmio = &vm->mmio,
         .pio = &vm->ports,
         .n_vcpus = config->vcpus,
-        .cpu_model = "v2",
+        .cpu_model = config->cpu,
     };
     rc = vm->ops->create(&engine, &vm->engine, err);
     if (rc)

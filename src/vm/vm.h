@@ -25,6 +25,7 @@ struct vm_config {
     const struct engine_ops *engine;
     uint64_t memory_bytes; /* multiple of 2 MiB */
     unsigned vcpus;
+    const char *cpu;           /* CPU model, "v2" or "v3"; NULL: the highest that the host has */
     const char *kernel;        /* bzImage or ELF vmlinux */
     const char *initramfs;     /* path */
     const char *const *layers; /* EROFS images, lowest first; each shown as a virtio-pmem device */

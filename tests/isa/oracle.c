@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * oracle [--cases N] [--seed S|time] [--first I] [--keep-going] [--rows] [--excluded]
+ * oracle [--cpu v2|v3] [--cases N] [--seed S|time] [--first I] [--max-failed N] [--rows]
+ *        [--excluded] [--verbose]
  *
  * Random user-mode instructions, alone and in short sequences, on the host CPU (oracle_host) and in
  * the software engine: registers, flags, memory, FP state and faults must agree. Case I of seed S
@@ -21,6 +22,7 @@
 #include <unistd.h>
 
 #include "cpu/engine.h"
+#include "cpu/model.h"
 #include "oracle_diff.h"
 #include "oracle_gen.h"
 #include "oracle_soft.h"
@@ -35,8 +37,10 @@ struct oracle {
     int requests, replies;
     uint64_t seed, cases, first;
     uint64_t failed, max_failed;
+    const char *cpu; /* model; NULL: the highest */
     bool rows;
     bool verbose;
+    bool excluded;
 };
 
 /* Of a case in the engine. */
@@ -103,6 +107,7 @@ static int start_host(struct oracle *o)
     }
     o->gen.state = o->seed;
     memset(o->shared->pristine, 0xcc, OC_CODE_BYTES);
+    o->shared->avx = (o->gen.model & INSN_FEATURE(IFT_AVX)) != 0;
     for (unsigned i = OC_CODE_BYTES; i < OC_IMAGE; i += 16) {
         gen_value(&o->gen, o->shared->pristine + i);
     }
@@ -228,14 +233,22 @@ static int run(struct oracle *o)
 static int parse(struct oracle *o, int argc, char **argv)
 {
     static const struct option options[] = {
-        {"cases", required_argument, NULL, 'c'}, {"seed", required_argument, NULL, 's'},
-        {"first", required_argument, NULL, 'f'}, {"max-failed", required_argument, NULL, 'm'},
-        {"rows", no_argument, NULL, 'r'},        {"excluded", no_argument, NULL, 'x'},
-        {"verbose", no_argument, NULL, 'v'},     {0},
+        {"cpu", required_argument, NULL, 'p'},
+        {"cases", required_argument, NULL, 'c'},
+        {"seed", required_argument, NULL, 's'},
+        {"first", required_argument, NULL, 'f'},
+        {"max-failed", required_argument, NULL, 'm'},
+        {"rows", no_argument, NULL, 'r'},
+        {"excluded", no_argument, NULL, 'x'},
+        {"verbose", no_argument, NULL, 'v'},
+        {0},
     };
     int opt;
     while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (opt) {
+        case 'p':
+            o->cpu = optarg;
+            break;
         case 'c':
             o->cases = strtoull(optarg, NULL, 0);
             break;
@@ -255,8 +268,8 @@ static int parse(struct oracle *o, int argc, char **argv)
             o->verbose = true;
             break;
         case 'x':
-            gen_list_excluded(stdout);
-            exit(0);
+            o->excluded = true;
+            break;
         default:
             return -1;
         }
@@ -275,18 +288,27 @@ int main(int argc, char **argv)
     o->cases = 100000;
     o->max_failed = 1;
     if (parse(o, argc, argv) != 0) {
-        fprintf(stderr, "usage: oracle [--cases N] [--seed S|time] [--first I] [--max-failed N] "
-                        "[--rows] [--excluded] [--verbose]\n");
+        fprintf(
+            stderr,
+            "usage: oracle [--cpu v2|v3] [--cases N] [--seed S|time] [--first I] [--max-failed N] "
+            "[--rows] [--excluded] [--verbose]\n");
         return 2;
     }
-    if (engine_soft.probe(&err)) {
+    enum model_id id;
+    if (model_choose(o->cpu, &id, &err)) {
         printf("SKIP: %s\n", err.text);
         return 77;
     }
+    uint64_t model = id >= MODEL_V3 ? INSN_MODEL_V3 : INSN_MODEL_V2;
+    if (o->excluded) {
+        gen_list_excluded(model, stdout);
+        return 0;
+    }
     setvbuf(stdout, NULL, _IOLBF, 0);
     catch_signals();
-    gen_init(&o->gen, o->seed);
-    if (start_host(o) != 0 || oracle_soft_new(o->shared->pristine, &o->soft, &err) != 0) {
+    gen_init(&o->gen, o->seed, model);
+    if (start_host(o) != 0 ||
+        oracle_soft_new(o->shared->pristine, model_name(id), &o->soft, &err) != 0) {
         printf("FAIL cannot start: %s %s\n", err.text, strerror(errno));
         return 1;
     }

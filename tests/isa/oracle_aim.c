@@ -145,6 +145,46 @@ static void aim_string(struct gen *g, const struct insn *i)
     }
 }
 
+/* Gathers: indices that stay near the target, and now and then do not. */
+static void aim_indices(struct gen *g, const struct insn *i)
+{
+    bool wide = i->bytes[i->modrm_off - 1] & 1;
+    unsigned step = wide ? 8 : 4;
+    for (unsigned k = 0; k < 16; k += step) {
+        for (unsigned half = 0; half < 2; half++) {
+            uint8_t *at = (half ? g->c->ymm : g->c->fx + 160) + 16 * i->index + k;
+            int64_t v = (int64_t)gen_pick(g, 64) - 32;
+            if (gen_pick(g, 24) == 0) {
+                v = (int64_t)gen_int(g);
+            }
+            memcpy(at, &v, step);
+        }
+    }
+}
+
+/* No component that the guest has not, mostly; and an image that XRSTOR takes, mostly. */
+static void tune_xsave(struct gen *g, const struct insn *i, uint64_t ea)
+{
+    uint8_t header[64] = {0}, fx[512];
+    uint64_t *gpr = g->c->gpr;
+    gpr[AX] = (gpr[AX] & ~0xffffffffull) | gen_pick(g, 8);
+    gpr[DX] = gen_pick(g, 2) ? 0 : gpr[DX] & ~0xffffffffull;
+    header[0] = (uint8_t)gen_pick(g, 8);
+    if (gen_pick(g, 8) == 0) {
+        header[gen_pick(g, 24)] |= (uint8_t)(1u << gen_pick(g, 8));
+        header[0] &= 0x1f;  /* not the other components of the host */
+        header[15] &= 0x7f; /* nor its compact format */
+    }
+    if (i->desc->id != I_XRSTOR || gen_pick(g, 8)) {
+        patch(g, ea + 512, header, 64);
+    }
+    gen_fx(g, fx);
+    patch(g, ea, fx, 160);
+    if (i->desc->id == I_XRSTOR) { /* as for FXRSTOR below */
+        patch(g, ea + 26, "\0", 1);
+    }
+}
+
 /* Values that let the instruction do something else than its commonest outcome. */
 static void tune(struct gen *g, const struct insn *i, uint64_t ea)
 {
@@ -205,6 +245,14 @@ static void tune(struct gen *g, const struct insn *i, uint64_t ea)
         break;
     case I_LOOPNE ... I_JRCXZ:
         gpr[CX] = gen_pick(g, 3) | (gen_pick(g, 2) ? gen_rnd(g) << 32 : 0);
+        break;
+    case I_VGATHER:
+        aim_indices(g, i);
+        break;
+    case I_XSAVE:
+    case I_XSAVEOPT:
+    case I_XRSTOR:
+        tune_xsave(g, i, ea);
         break;
     case I_FXRSTOR:
         gen_fx(g, fx);
@@ -275,6 +323,11 @@ void gen_aim(struct gen *g, struct insn *i, uint8_t *b, uint64_t rip)
     } else if (i->desc->op[0] == O_O || i->desc->op[1] == O_O) {
         uint64_t off = ea - segment_base(i);
         memcpy(b + i->disp_off, &off, i->disp_size);
+        insn_decode(b, i->len, i);
+    } else if (i->desc->id == I_VGATHER) {
+        struct insn scalar = *i;
+        scalar.index = INSN_NO_REG;
+        aim_modrm(g, &scalar, b, rip, ea);
         insn_decode(b, i->len, i);
     } else if (i->is_mem) {
         aim_modrm(g, i, b, rip, ea);

@@ -33,8 +33,9 @@
 #define OC_MAX_INSNS 6
 #define OC_MAX_PATCHES 6
 #define OC_POOL 1024
-#define OC_FX 416 /* bytes of an FXSAVE image that count */
-#define OC_DIFFS 80
+#define OC_FX 416  /* bytes of an FXSAVE image that count */
+#define OC_YMM 256 /* upper halves of the YMM registers */
+#define OC_DIFFS 128
 #define OC_BATCH 1024
 
 struct oc_patch {
@@ -45,7 +46,8 @@ struct oc_patch {
 struct oc_case {
     uint64_t gpr[16], rip, rflags; /* TF set: one instruction; else up to the INT3 after the code */
     uint8_t fx[512] __attribute__((aligned(64)));
-    uint8_t n_patches; /* the first is the code */
+    uint8_t ymm[OC_YMM]; /* 0 in model v2 */
+    uint8_t n_patches;   /* the first is the code */
     struct oc_patch patch[OC_MAX_PATCHES];
     uint8_t pool[OC_POOL];
 
@@ -60,6 +62,7 @@ struct oc_result {
     uint64_t gpr[16], rip, rflags;
     uint64_t trap, err, cr2; /* vector, as Linux reports it; err and cr2 where the vector has one */
     uint8_t fx[OC_FX];
+    uint8_t ymm[OC_YMM];
     uint64_t mem_hash; /* of the 8-byte words that differ from the pristine image */
     uint32_t n_diffs;
     struct {
@@ -70,6 +73,7 @@ struct oc_result {
 
 /* The shared memory. */
 struct oc_shared {
+    uint32_t avx;     /* the cases have YMM state */
     uint32_t n;       /* cases in the batch */
     uint32_t running; /* the one that the host is at */
     uint8_t pristine[OC_IMAGE];

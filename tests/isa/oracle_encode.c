@@ -4,10 +4,10 @@
 
 #include "oracle_gen_priv.h"
 
-const char *gen_excluded(const struct insn_desc *desc)
+const char *gen_excluded(uint64_t model, const struct insn_desc *desc)
 {
-    if (!(INSN_MODEL_V2 & INSN_FEATURE(desc->feature))) {
-        return "not in CPU model v2 (soft: #UD), but on the host";
+    if (!(model & INSN_FEATURE(desc->feature))) {
+        return "not in the CPU model (soft: #UD), but on the host";
     }
     switch (desc->id) {
     case I_SYSCALL:
@@ -45,6 +45,8 @@ const char *gen_excluded(const struct insn_desc *desc)
     case I_RDRAND:
     case I_RDSEED:
         return "the result is not a function of the state";
+    case I_XGETBV:
+        return "the host's XCR0 is its own";
     case I_VMCALL:
         return "answered by the host's hypervisor";
     case I_INT1:
@@ -74,6 +76,7 @@ static void list_undefined(FILE *out, unsigned flags)
 
 struct excluded_list {
     FILE *out;
+    uint64_t model;
     const struct insn_desc *last;
 };
 
@@ -81,7 +84,7 @@ static void list_row(void *opaque, unsigned map, unsigned opcode, unsigned prefi
                      const struct insn_desc *desc)
 {
     struct excluded_list *l = opaque;
-    const char *why = gen_excluded(desc);
+    const char *why = gen_excluded(l->model, desc);
     if (why && desc != l->last) {
         fprintf(l->out, "not run: %-10s map %u opcode %02x: %s\n", desc->name, map, opcode, why);
     }
@@ -92,9 +95,9 @@ static void list_row(void *opaque, unsigned map, unsigned opcode, unsigned prefi
     l->last = desc;
 }
 
-void gen_list_excluded(FILE *out)
+void gen_list_excluded(uint64_t model, FILE *out)
 {
-    struct excluded_list l = {.out = out};
+    struct excluded_list l = {.out = out, .model = model};
     insn_table_walk(false, list_row, &l);
     fprintf(out, "not run: int 0x80 (system call); F3 with BSF, BSR (TZCNT, LZCNT on the host); "
                  "66 with near branches or MOVSXD, 0F 0D with a register (vendors differ);\n"
@@ -120,6 +123,16 @@ static unsigned random_prefixes(struct gen *g, const struct gen_row *r, uint8_t 
     unsigned n = 0;
     if (gen_pick(g, 10) == 0) {
         b[n++] = 0x67;
+    }
+    if (r->map >= 5) { /* VEX takes segments and 67, and what makes it #UD */
+        static const uint8_t bad[] = {0x66, 0xf2, 0xf3, 0xf0, 0x40, 0x4f};
+        if (gen_pick(g, 8) == 0) {
+            b[n++] = gen_pick(g, 2) ? 0x64 : 0x65;
+        }
+        if (n == 0 && gen_pick(g, 40) == 0) {
+            b[n++] = bad[gen_pick(g, sizeof bad)];
+        }
+        return n;
     }
     if (r->prefix != 0x66 && gen_pick(g, r->map == 0 ? 4 : 8) == 0 && !is_near_branch(r->desc)) {
         b[n++] = 0x66;
@@ -186,6 +199,22 @@ static unsigned anchored(struct gen *g, uint8_t modrm, uint8_t *rex, uint8_t *ou
     return 2;
 }
 
+/* The VEX prefix with W, R, X, B of rex. Returns its length. */
+static unsigned put_vex(struct gen *g, const struct gen_row *r, uint8_t rex, uint8_t *b)
+{
+    unsigned pp = r->prefix == 0x66 ? 1 : r->prefix == 0xf3 ? 2 : r->prefix == 0xf2 ? 3 : 0;
+    unsigned vvvv = gen_pick(g, 3) ? gen_pick(g, 16) : 15, l = gen_pick(g, 2);
+    if (r->map == 5 && !(rex & 11) && gen_pick(g, 4)) {
+        b[0] = 0xc5;
+        b[1] = (uint8_t)((~rex & 4) << 5 | vvvv << 3 | l << 2 | pp);
+        return 2;
+    }
+    b[0] = 0xc4;
+    b[1] = (uint8_t)((~rex & 7) << 5 | (r->map - 4));
+    b[2] = (uint8_t)((rex & 8) << 4 | vvvv << 3 | l << 2 | pp);
+    return 3;
+}
+
 /* Random bytes of the row; what comes out may also be another row, or no instruction. */
 enum insn_error gen_encode(struct gen *g, const struct gen_row *r, uint8_t b[32], struct insn *insn)
 {
@@ -197,7 +226,9 @@ enum insn_error gen_encode(struct gen *g, const struct gen_row *r, uint8_t b[32]
     if (g->sequence && modrm < 0xc0) {
         n_body = anchored(g, modrm, &rex, body);
     }
-    if (rex) {
+    if (r->map >= 5) {
+        n += put_vex(g, r, rex, b + n);
+    } else if (rex) {
         b[n++] = rex;
     }
     if (r->map >= 1 && r->map <= 3) {
@@ -232,11 +263,11 @@ static bool has_byte(const struct insn *i, uint8_t prefix)
 }
 
 /* Decoded to something else that must not run, or whose outcome is nobody's business. */
-bool gen_unusable(const struct insn *i)
+bool gen_unusable(const struct gen *g, const struct insn *i)
 {
     const struct insn_desc *d = i->desc;
     bool f3 = has_byte(i, 0xf3);
-    return gen_excluded(d) || (is_near_branch(d) && has_byte(i, 0x66)) ||
+    return gen_excluded(g->model, d) || (is_near_branch(d) && has_byte(i, 0x66)) ||
            (d->id == I_NOP && i->bytes[i->opcode_off + 1] == 0x0d && !i->is_mem) ||
            ((d->id == I_LOOPE || d->id == I_LOOPNE) && (f3 || has_byte(i, 0xf2))) ||
            (d->id == I_MOVSXD && i->opsize == 2) || (d->id == I_INT && (i->imm & 0xff) == 0x80) ||

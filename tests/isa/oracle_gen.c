@@ -10,15 +10,16 @@ static void add_row(void *opaque, unsigned map, unsigned opcode, unsigned prefix
                     const struct insn_desc *desc)
 {
     struct gen *g = opaque;
-    if (!gen_excluded(desc) && g->n_rows < GEN_MAX_ROWS) {
+    if (!gen_excluded(g->model, desc) && g->n_rows < GEN_MAX_ROWS) {
         g->rows[g->n_rows++] = (struct gen_row){map, opcode, prefix, sub, desc, 0};
     }
 }
 
-void gen_init(struct gen *g, uint64_t seed)
+void gen_init(struct gen *g, uint64_t seed, uint64_t model)
 {
     memset(g, 0, sizeof *g);
     g->seed = seed;
+    g->model = model;
     insn_table_walk(false, add_row, g);
 }
 
@@ -35,6 +36,10 @@ static void start_case(struct gen *g, uint64_t number, struct oc_case *c)
     }
     c->rflags = 0x202 | (gen_rnd(g) & 0x8d5) | (gen_pick(g, 4) ? 0 : GEN_DF);
     gen_fx(g, c->fx);
+    memset(c->ymm, 0, sizeof c->ymm);
+    for (unsigned i = 0; (g->model & INSN_FEATURE(IFT_AVX)) && i < OC_YMM; i += 16) {
+        gen_value(g, c->ymm + i);
+    }
 }
 
 /* Where code of n bytes lies: sometimes over the page's end, or against the end of all code. */
@@ -106,13 +111,15 @@ static void single(struct gen *g)
         r = &g->rows[gen_pick(g, g->n_rows)];
         memset(b, 0, sizeof b);
         e = gen_encode(g, r, b, &i);
-        if (e == INSN_OK && !gen_unusable(&i) && (step || i.desc->id != I_POPF)) {
+        if (e == INSN_OK && !gen_unusable(g, &i) && (step || i.desc->id != I_POPF)) {
             break;
         }
         struct insn without;
-        if (e == INSN_UD && b[0] == 0xf0 && /* LOCK where it must not be */
-            insn_decode(b + 1, INSN_MAX_LEN, &without) == INSN_OK && !gen_unusable(&without) &&
-            without.desc->id != I_MOV_CR && without.len < INSN_MAX_LEN) {
+        if (e == INSN_UD && /* LOCK where it must not be, or any of these before VEX */
+            insn_decode(b + 1, INSN_MAX_LEN, &without) == INSN_OK &&
+            (b[0] == 0xf0 || (without.vex_map && without.opcode_off == 0)) &&
+            !gen_unusable(g, &without) && without.desc->id != I_MOV_CR &&
+            without.len < INSN_MAX_LEN) {
             put_illegal(g, b, without.len + 1);
             return;
         }
@@ -143,11 +150,11 @@ static bool may_keep_flags(const struct insn_desc *d)
 }
 
 /* Is it worth a place in a sequence, given the flags that are undefined before it? */
-static bool fits_sequence(const struct insn *i, unsigned undefined)
+static bool fits_sequence(const struct gen *g, const struct insn *i, unsigned undefined)
 {
     const struct insn_desc *d = i->desc;
     bool counts = may_keep_flags(d) && d->id != I_RCL && d->id != I_RCR;
-    if (gen_unusable(i) || (i->is_mem && i->mem_size > 64) ||
+    if (gen_unusable(g, i) || (i->is_mem && i->mem_size > 64) ||
         (d->id >= I_FXSAVE && d->id < I_X87)) {
         return false;
     }
@@ -169,6 +176,7 @@ static bool fits_sequence(const struct insn *i, unsigned undefined)
     case I_INT3:
     case I_UD:
     case I_MASKMOV:
+    case I_VGATHER:
         return false;
     default:
         return true;
@@ -267,7 +275,7 @@ static void sequence(struct gen *g)
     while (k < n) {
         struct gen_row *r = sequence_row(g);
         struct insn i;
-        if (gen_encode(g, r, code + len, &i) != INSN_OK || !fits_sequence(&i, c->undefined)) {
+        if (gen_encode(g, r, code + len, &i) != INSN_OK || !fits_sequence(g, &i, c->undefined)) {
             continue;
         }
         r->ran += i.desc == r->desc;

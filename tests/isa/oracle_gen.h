@@ -12,7 +12,7 @@
 #include "cpu/soft/insn.h"
 #include "oracle_case.h"
 
-#define GEN_MAX_ROWS 2400
+#define GEN_MAX_ROWS 3200
 
 struct gen_row {
     unsigned map, opcode, prefix;
@@ -23,6 +23,7 @@ struct gen_row {
 
 struct gen {
     uint64_t seed, state;
+    uint64_t model; /* INSN_MODEL_*: what may run */
     unsigned n_rows;
     struct gen_row rows[GEN_MAX_ROWS];
     struct oc_case *c; /* under construction */
@@ -32,13 +33,13 @@ struct gen {
     bool sequence;
 };
 
-void gen_init(struct gen *g, uint64_t seed);
+void gen_init(struct gen *g, uint64_t seed, uint64_t model);
 void gen_case(struct gen *g, uint64_t number, struct oc_case *c);
 
 /* Why an instruction is never run natively, or NULL. */
-const char *gen_excluded(const struct insn_desc *desc);
+const char *gen_excluded(uint64_t model, const struct insn_desc *desc);
 /* Every excluded row with its reason. */
-void gen_list_excluded(FILE *out);
+void gen_list_excluded(uint64_t model, FILE *out);
 
 /* oracle_value.c: what random values look like. */
 uint64_t gen_rnd(struct gen *g);

@@ -15,7 +15,7 @@
 enum insn_error gen_encode(struct gen *g, const struct gen_row *r, uint8_t b[32],
                            struct insn *insn);
 /* An instruction that must not run natively, or whose outcome is nobody's business. */
-bool gen_unusable(const struct insn *i);
+bool gen_unusable(const struct gen *g, const struct insn *i);
 bool gen_is_string(const struct insn_desc *d);
 
 /* ---- oracle_aim.c */

@@ -23,6 +23,9 @@
 #include "oracle_case.h"
 
 #define ALT_STACK (64u << 10)
+/* In a signal frame: an XSAVE image in the standard format. */
+#define XSTATE_BV 512
+#define XSTATE_AVX 576
 
 /* A signal handler has no other way to its state; the process is single-threaded. */
 static struct {
@@ -60,7 +63,15 @@ static void record(const ucontext_t *uc)
     r->trap = (uint64_t)g[REG_TRAPNO];
     r->err = (uint64_t)g[REG_ERR];
     r->cr2 = (uint64_t)g[REG_CR2];
-    memcpy(r->fx, uc->uc_mcontext.fpregs, OC_FX);
+    const uint8_t *fx = (const uint8_t *)uc->uc_mcontext.fpregs;
+    memcpy(r->fx, fx, OC_FX);
+    if (!host.shared->avx) {
+        memset(r->ymm, 0, OC_YMM);
+    } else if (fx[XSTATE_BV] & 4) {
+        memcpy(r->ymm, fx + XSTATE_AVX, OC_YMM);
+    } else { /* in its initial state, and perhaps not written */
+        memset(r->ymm, 0, OC_YMM);
+    }
     oc_collect(host.image, host.shared->pristine, r);
 }
 
@@ -76,7 +87,11 @@ static void load(ucontext_t *uc)
     g[REG_RIP] = (greg_t)c->rip;
     g[REG_EFL] = (greg_t)c->rflags;
     memcpy(fx, c->fx, OC_FX);
-    fx[512] |= 3; /* XSTATE_BV, where there is one: x87 and SSE count */
+    fx[XSTATE_BV] |= 3; /* where there is one: x87 and SSE count */
+    if (host.shared->avx) {
+        memcpy(fx + XSTATE_AVX, c->ymm, OC_YMM);
+        fx[XSTATE_BV] |= 4;
+    }
     oc_apply(c, host.image);
 }
 

@@ -101,13 +101,17 @@ static void write_kernel(struct oracle_soft *s)
     }
 }
 
-static int make_base(struct oracle_soft *s, struct sm_error *err)
+static int make_base(struct oracle_soft *s, bool avx, struct sm_error *err)
 {
     struct cpu_state *b = &s->base;
     int rc = engine_soft.get_state(s->engine, 0, b, err);
     b->cr0 = CR0_PE | CR0_MP | CR0_NE | CR0_WP | CR0_AM | CR0_PG | 0x10;
     b->cr3 = PML4;
     b->cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_FSGSBASE;
+    if (avx) {
+        b->cr4 |= CR4_OSXSAVE;
+        b->xcr0 = 7;
+    }
     b->efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NX;
     memset(b->seg, 0, sizeof b->seg);
     b->seg[SEG_CS] = (struct seg_state){.limit = ~0u, .selector = OC_CS, .attr = 0xa0fb};
@@ -136,7 +140,8 @@ static uint64_t no_read(void *opaque, uint64_t offset, unsigned size)
 
 static const struct bus_ops port_ops = {.read = no_read, .write = on_port};
 
-int oracle_soft_new(const uint8_t *pristine, struct oracle_soft **out, struct sm_error *err)
+int oracle_soft_new(const uint8_t *pristine, const char *cpu, struct oracle_soft **out,
+                    struct sm_error *err)
 {
     struct oracle_soft *s = aligned_alloc(64, (sizeof *s + 63) & ~(size_t)63);
     if (!s) {
@@ -148,10 +153,10 @@ int oracle_soft_new(const uint8_t *pristine, struct oracle_soft **out, struct sm
     rc = rc ? rc : bus_add(&s->pio, PORT, 1, &port_ops, s, err);
     if (!rc) {
         struct engine_config config = {
-            .mem = s->mem, .mmio = &s->mmio, .pio = &s->pio, .n_vcpus = 1, .cpu_model = "v2"};
+            .mem = s->mem, .mmio = &s->mmio, .pio = &s->pio, .n_vcpus = 1, .cpu_model = cpu};
         rc = engine_soft.create(&config, &s->engine, err);
     }
-    rc = rc ? rc : make_base(s, err);
+    rc = rc ? rc : make_base(s, strcmp(cpu, "v3") == 0, err);
     if (rc) {
         oracle_soft_free(s);
         return rc;
@@ -212,6 +217,7 @@ static int read_trap(struct oracle_soft *s, struct oc_result *r, struct sm_error
                        (unsigned)r->trap, (unsigned long long)f[1], (unsigned long long)f[4]);
     }
     memcpy(r->fx, st.xsave, OC_FX);
+    memcpy(r->ymm, st.xsave + CPU_XSAVE_AVX, OC_YMM);
     return SM_OK;
 }
 
@@ -224,6 +230,7 @@ int oracle_soft_run(struct oracle_soft *s, const struct oc_case *c, struct oc_re
     b->rip = c->rip;
     b->rflags = c->rflags;
     memcpy(b->xsave, c->fx, OC_FX);
+    memcpy(b->xsave + CPU_XSAVE_AVX, c->ymm, OC_YMM);
     oc_apply(c, s->image);
     mem_wrote(s->mem, IMAGE, OC_CODE_BYTES);
     s->trapped = false;

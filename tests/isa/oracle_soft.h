@@ -8,8 +8,9 @@
 
 struct oracle_soft;
 
-/* pristine (OC_IMAGE bytes) is borrowed. */
-int oracle_soft_new(const uint8_t *pristine, struct oracle_soft **out, struct sm_error *err);
+/* pristine (OC_IMAGE bytes) is borrowed. cpu: the CPU model's name. */
+int oracle_soft_new(const uint8_t *pristine, const char *cpu, struct oracle_soft **out,
+                    struct sm_error *err);
 void oracle_soft_free(struct oracle_soft *s);
 
 /* Run the case to its trap. An error means that the engine failed, or did not come to an end. */

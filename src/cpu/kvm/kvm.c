@@ -130,28 +130,26 @@ static int build(struct engine *e, struct sm_error *err)
 int kvm_create_on(const struct kvm_host *host, const struct engine_config *config,
                   struct engine **out, struct sm_error *err)
 {
-    const char *missing;
+    enum model_id model;
 
     *out = NULL;
     if (config->n_vcpus < 1 || config->n_vcpus > ENGINE_MAX_VCPUS)
         return err_set(err, SM_EINVAL, "%u vCPUs are out of range: 1 to %d", config->n_vcpus,
                        ENGINE_MAX_VCPUS);
-    if (strcmp(config->cpu_model, "v2") != 0)
-        return err_set(err, SM_EUNSUPPORTED, "unknown CPU model %s: the kvm engine has v2",
-                       config->cpu_model);
-    if (model_missing(&missing))
-        return err_set(err, SM_EENGINE, "this processor lacks %s, which CPU model v2 needs",
-                       missing);
+    int rc = model_choose(config->cpu_model, &model, err);
+    if (rc)
+        return rc;
     struct engine *e = calloc(1, sizeof *e);
     if (!e)
         return err_set(err, SM_ENOMEM, "out of memory for the kvm engine");
     e->config = *config;
     e->host = *host;
+    e->model = model;
     e->amd = model_host_is_amd();
     e->kvm_fd = e->vm_fd = -1;
     for (unsigned i = 0; i < ENGINE_MAX_VCPUS; i++)
         e->vcpus[i].fd = -1;
-    int rc = build(e, err);
+    rc = build(e, err);
     if (rc) {
         kvm_destroy(e);
         return rc;

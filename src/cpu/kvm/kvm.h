@@ -47,9 +47,10 @@ struct engine {
     struct kvm_host host;
     int kvm_fd, vm_fd; /* owned; -1 */
     size_t run_bytes;  /* of struct kvm_run's mapping */
-    bool amd;          /* the CPU model's vendor */
-    bool has_xcrs;     /* the host has XSAVE */
-    uint32_t tsc_khz;  /* of host and guest */
+    enum model_id model;
+    bool amd;         /* the CPU model's vendor */
+    bool has_xcrs;    /* the host has XSAVE */
+    uint32_t tsc_khz; /* of host and guest */
     struct kvm_vcpu vcpus[ENGINE_MAX_VCPUS];
 };
 

@@ -19,9 +19,10 @@ static const struct {
     {0x0, 0, false},        {0x1, 0, false},        {0x2, 0, false},        {0x4, 0, true},
     {0x4, 1, true},         {0x4, 2, true},         {0x4, 3, true},         {0x6, 0, false},
     {0x7, 0, true},         {0xb, 0, true},         {0xb, 1, true},         {0xb, 2, true},
-    {0x40000000, 0, false}, {0x40000001, 0, false}, {0x40000010, 0, false}, {0x80000000, 0, false},
-    {0x80000001, 0, false}, {0x80000002, 0, false}, {0x80000003, 0, false}, {0x80000004, 0, false},
-    {0x80000005, 0, false}, {0x80000006, 0, false}, {0x80000008, 0, false},
+    {0xd, 0, true},         {0xd, 1, true},         {0xd, 2, true},         {0x40000000, 0, false},
+    {0x40000001, 0, false}, {0x40000010, 0, false}, {0x80000000, 0, false}, {0x80000001, 0, false},
+    {0x80000002, 0, false}, {0x80000003, 0, false}, {0x80000004, 0, false}, {0x80000005, 0, false},
+    {0x80000006, 0, false}, {0x80000008, 0, false},
 };
 #define N_LEAVES (sizeof leaves / sizeof leaves[0])
 
@@ -65,7 +66,7 @@ static int check_supported(const struct table *host, const struct model_cpu *cpu
                            "kvm: this host cannot show a guest bit %d of CPUID %#x %s, which CPU "
                            "model %s has; use --engine soft (SM_ENGINE_SOFT)",
                            __builtin_ctz(missing), checked[i].leaf,
-                           &"EAX\0EBX\0ECX\0EDX"[4 * checked[i].reg], "v2");
+                           &"EAX\0EBX\0ECX\0EDX"[4 * checked[i].reg], model_name(cpu->id));
     }
     return 0;
 }
@@ -91,11 +92,27 @@ static void fill(struct table *t, const struct model_cpu *cpu)
     }
 }
 
+/* The same for the engine's model; one that nobody asked for gives way to v2. */
+static int check_model(struct engine *e, const struct table *host, struct model_cpu *cpu,
+                       struct sm_error *err)
+{
+    int rc = check_supported(host, cpu, err);
+
+    if (rc && !e->config.cpu_model && cpu->id > MODEL_V2) {
+        cpu->id = e->model = MODEL_V2;
+        rc = check_supported(host, cpu, err);
+    }
+    return rc;
+}
+
 int kvm_set_cpuid(struct engine *e, unsigned vcpu, struct sm_error *err)
 {
     int khz = kvm_call(&e->host, e->vcpus[vcpu].fd, KVM_GET_TSC_KHZ, NULL);
-    struct model_cpu cpu = {
-        .amd = e->amd, .index = vcpu, .n_vcpus = e->config.n_vcpus, .tsc_khz = (uint32_t)khz};
+    struct model_cpu cpu = {.id = e->model,
+                            .amd = e->amd,
+                            .index = vcpu,
+                            .n_vcpus = e->config.n_vcpus,
+                            .tsc_khz = (uint32_t)khz};
     int rc = 0;
 
     if (khz <= 0)
@@ -110,7 +127,7 @@ int kvm_set_cpuid(struct engine *e, unsigned vcpu, struct sm_error *err)
     if (kvm_call(&e->host, e->kvm_fd, KVM_GET_SUPPORTED_CPUID, t) < 0)
         rc = kvm_failed(err, "KVM_GET_SUPPORTED_CPUID");
     else
-        rc = check_supported(t, &cpu, err);
+        rc = check_model(e, t, &cpu, err);
     fill(t, &cpu);
     if (!rc && kvm_call(&e->host, e->vcpus[vcpu].fd, KVM_SET_CPUID2, t) < 0)
         rc = kvm_failed(err, "KVM_SET_CPUID2");

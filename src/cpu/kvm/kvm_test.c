@@ -199,6 +199,23 @@ static void cpuid_is_the_model(void **state)
     }
 }
 
+/* Without a wish for a model, KVM's lack of AVX is no error. */
+static void cpuid_gives_way(void **state)
+{
+    struct env *t = *state;
+    enum model_id highest;
+
+    assert_int_equal(model_choose(NULL, &highest, NULL), 0);
+    t->config.cpu_model = NULL;
+    assert_int_equal(make(t), 0);
+    assert_int_equal(t->engine->model, highest);
+    engine_kvm.destroy(t->engine);
+    t->engine = NULL;
+    t->fake.clear_ecx = 1u << 28; /* AVX */
+    assert_int_equal(make(t), 0);
+    assert_int_equal(t->engine->model, MODEL_V2);
+}
+
 static void cpuid_not_possible(void **state)
 {
     struct env *t = *state;
@@ -222,7 +239,7 @@ static void config_refused(void **state)
     assert_int_equal(make(t), SM_EINVAL);
     t->config.n_vcpus = 1;
     t->config.cpu_model = "v9";
-    assert_int_equal(make(t), SM_EUNSUPPORTED);
+    assert_int_equal(make(t), SM_EINVAL);
     has(t, "v9");
 }
 
@@ -523,6 +540,7 @@ int main(void)
         T(every_call_fails),
         T(storms_while_making),
         T(cpuid_is_the_model),
+        T(cpuid_gives_way),
         T(cpuid_not_possible),
         T(config_refused),
         T(storms_while_running),

@@ -55,6 +55,7 @@ enum { R_AX, R_CX, R_DX, R_BX, R_SP, R_BP, R_SI, R_DI, R_8, R_9, R_10, R_11 };
 #define CR4_OSFXSR 0x200u
 #define CR4_OSXMMEXCPT 0x400u
 #define CR4_FSGSBASE 0x10000u
+#define CR4_OSXSAVE 0x40000u
 #define CR4_SMEP 0x100000u
 #define APIC_BASE_BSP 0x100u
 #define EFER_SCE 0x1u
@@ -93,6 +94,7 @@ enum soft_vector {
     0x08u                   /* the guest's MXCSR unmasks an exception: run SSE arithmetic checked  \
                              */
 #define MODE_X87_TRAP 0x10u /* the guest's FCW unmasks an exception, or FSW.ES is pending */
+#define MODE_AVX_OFF 0x40u  /* the model has AVX, CR4.OSXSAVE or XCR0 does not allow it: #UD */
 #define MODE_LEGACY 0x100u  /* not 64-bit mode: 16- or 32-bit code, see legacy.h */
 #define MODE_CODE16 0x200u  /* with MODE_LEGACY: CS.D is 0 */
 #define MODE_STACK16 0x400u /* with MODE_LEGACY: SS.B is 0 */
@@ -222,14 +224,17 @@ struct soft_cpu {
     struct block_cache *cache; /* owned */
     struct soft_lapic *lapic;  /* owned */
     struct soft_clock clock;
-    uint64_t features; /* INSN_MODEL_* of the CPU model */
+    enum model_id model;
+    uint64_t features; /* INSN_MODEL_* of the model */
+    uint64_t xcr0;     /* guest's; 1 and not to be changed without IFT_XSAVE */
     bool amd;          /* vendor of the CPUID model = the host's; set by soft_sys_reset */
 
     uint32_t mxcsr;  /* guest MXCSR's mask bits while MODE_SSE_TRAP (see native.h) */
     bool fp_in_host; /* guest FP state is in the host registers right now */
     /* page-crossing and device accesses, and stores to code; aligned as CMPXCHG16B needs it */
-    uint8_t bounce[512] __attribute__((aligned(64)));
-    uint8_t fx[512] __attribute__((aligned(16)));      /* guest FP state when not in the host */
+    uint8_t bounce[CPU_XSAVE_BYTES] __attribute__((aligned(64)));
+    /* guest FP state when not in the host: an FXSAVE image; with IFT_AVX an XSAVE image */
+    uint8_t fx[CPU_XSAVE_BYTES] __attribute__((aligned(64)));
     uint8_t host_fx[512] __attribute__((aligned(16))); /* struct host_fp of native.h */
 
     /* TLBs: [user][read, write]; filled slots are listed for cheap flushes: [0] of one address
@@ -358,9 +363,9 @@ uint64_t soft_lapic_deadline_ns(struct soft_cpu *cpu);
 /* Guest TSC now. */
 uint64_t soft_rdtsc(struct soft_cpu *cpu);
 
-/* ---- native.c: x87, MMX, SSE ---- */
+/* ---- native.c: x87, MMX, SSE, AVX ---- */
 
-/* Fill *op, except len and off, for an instruction with id from I_FXSAVE to I_MASKMOV (see exec.h
+/* Fill *op, except len and off, for an instruction with id from I_FXSAVE to I_VGATHER (see exec.h
  * for struct op); next_rip is the address of the next instruction. Returns 0, or -1 when the stub
  * area is full (the caller drops the whole code cache, stubs included, and retries). */
 int native_lift(struct soft_cpu *cpu, const struct insn *insn, uint64_t next_rip, struct op *op);

@@ -104,7 +104,7 @@ uint64_t soft_load_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va, u
 void soft_store_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va, unsigned size,
                      uint64_t value);
 /*
- * A host pointer for an access of size bytes (up to 512), not ACC_FETCH, whatever the
+ * A host pointer for an access of size bytes (up to 832), not ACC_FETCH, whatever the
  * page layout: the page itself, or a bounce buffer (device memory, page crossing) filled with the
  * current bytes. After writing through it call soft_ptr_done() with the same values. For RMW and
  * native operands. Faults do not return. soft_ptr_slow never returns NULL. With ACC_LOCKED other

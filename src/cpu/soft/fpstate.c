@@ -7,28 +7,7 @@
  */
 #include "cpu/soft/fpstate.h"
 
-#include "cpu/soft/native.h"
-
-#include "cpu/soft/lift_mem.h"
-
-/* FXSAVE image, 64-bit form. */
-#define FX_FCW 0
-#define FX_FSW 2
-#define FX_FTW 4
-#define FX_FOP 6 /* FOP, FIP, FDP: 18 bytes */
-#define FX_MXCSR 24
-#define FX_MXCSR_MASK 28
-#define FX_USED 416 /* the processor leaves the rest alone */
-#define FX_SIZE 512
-
-struct fx_image {
-    union {
-        uint8_t b[FX_SIZE];
-        uint16_t w[FX_SIZE / 2];
-        uint32_t d[FX_SIZE / 4];
-        uint64_t q[FX_SIZE / 8];
-    };
-} __attribute__((aligned(16), may_alias));
+#include "cpu/soft/fpstate_op.h"
 
 #define FP_ENV_MAX 28
 #define FP_SAVE_MAX 108
@@ -36,15 +15,6 @@ struct fx_image {
 static inline struct fx_image *cpu_fx(struct soft_cpu *cpu)
 {
     return (struct fx_image *)cpu->fx;
-}
-
-static void scrub_fx(struct fx_image *fx, uint32_t mxcsr)
-{
-    fx->w[FX_FOP / 2] = 0;
-    fx->q[1] = 0;
-    fx->q[2] = 0;
-    fx->d[FX_MXCSR / 4] = mxcsr;
-    fx->d[FX_MXCSR_MASK / 4] = MXCSR_VALID;
 }
 
 /* ---- MXCSR ---- */
@@ -87,14 +57,16 @@ static bool host_has_avx(void)
 void soft_fp_init(struct soft_cpu *cpu)
 {
     struct fx_image *fx = cpu_fx(cpu);
-    for (unsigned i = 0; i < FX_SIZE / 8; i++) {
+    for (unsigned i = 0; i < XS_SIZE / 8; i++) {
         fx->q[i] = 0;
     }
+    fx->q[XS_BV / 8] = XS_COMPONENTS;
     fx->w[FX_FCW / 2] = 0x37f;
-    scrub_fx(fx, 0x1f80);
+    fx_scrub(fx, 0x1f80);
     cpu->mxcsr = 0x1f80;
     cpu->fp_in_host = false;
     native_host(cpu)->avx = host_has_avx();
+    native_host(cpu)->xsave = (cpu->features & INSN_FEATURE(IFT_AVX)) != 0;
 }
 
 void soft_fp_enter(struct soft_cpu *cpu)
@@ -102,11 +74,15 @@ void soft_fp_enter(struct soft_cpu *cpu)
     struct fx_image *fx = cpu_fx(cpu);
     native_host(cpu)->mxcsr = host_mxcsr();
     native_host(cpu)->fcw = host_fcw();
-    if (native_host(cpu)->avx) {
-        __asm__ volatile("vzeroupper"); /* dirty upper halves slow SSE code down */
+    fx_scrub(fx, fx->d[FX_MXCSR / 4] & MXCSR_VALID);
+    if (native_host(cpu)->xsave) {
+        xs_restore(fx, XS_COMPONENTS);
+    } else {
+        if (native_host(cpu)->avx) {
+            __asm__ volatile("vzeroupper"); /* dirty upper halves slow SSE code down */
+        }
+        fx_restore(fx);
     }
-    scrub_fx(fx, fx->d[FX_MXCSR / 4] & MXCSR_VALID);
-    __asm__ volatile("fxrstor %0" : : "m"(*fx));
     fpstate_set_mxcsr(cpu, fx->d[FX_MXCSR / 4]);
     cpu->fp_in_host = true;
 }
@@ -115,8 +91,13 @@ void soft_fp_leave(struct soft_cpu *cpu)
 {
     struct fx_image *fx = cpu_fx(cpu);
     uint32_t mxcsr = fpstate_mxcsr(cpu);
-    __asm__ volatile("fxsave %0" : "=m"(*fx));
-    scrub_fx(fx, mxcsr);
+    if (native_host(cpu)->xsave) {
+        xs_save(fx, XS_COMPONENTS);
+        __asm__ volatile("vzeroupper");
+    } else {
+        fx_save(fx);
+    }
+    fx_scrub(fx, mxcsr);
     __asm__ volatile("fninit\n\tfldcw %0" : : "m"(native_host(cpu)->fcw));
     host_set_mxcsr(native_host(cpu)->mxcsr);
     cpu->fp_in_host = false;
@@ -132,6 +113,9 @@ uint32_t soft_fp_mode_bits(const struct soft_cpu *cpu)
     if ((cpu->cr0 & (CR0_TS | CR0_EM)) != 0 || (cpu->cr4 & CR4_OSFXSR) == 0) {
         mode |= MODE_FP_OFF;
     }
+    if ((cpu->features & INSN_FEATURE(IFT_AVX)) != 0 && !native_avx_on(cpu)) {
+        mode |= MODE_AVX_OFF;
+    }
     if (!all_masked(mxcsr)) {
         mode |= MODE_SSE_TRAP;
     }
@@ -143,14 +127,6 @@ uint32_t soft_fp_mode_bits(const struct soft_cpu *cpu)
 
 /* ---- instructions ---- */
 
-#define FPS_ADDR32 1u /* op.dst: operand has a 67 prefix */
-#define FPS_16BIT 2u  /* op.dst: 16-bit form of FLDENV and its family */
-
-static uint64_t fp_ea(const struct soft_cpu *cpu, const struct op *o)
-{
-    return (o->dst & FPS_ADDR32) != 0 ? op_ea32(cpu, o) : op_ea(cpu, o);
-}
-
 /* Copies between guest memory and local images, each a whole number of 16-bit units. */
 static void copy16(void *to, const void *from, unsigned len)
 {
@@ -161,31 +137,14 @@ static void copy16(void *to, const void *from, unsigned len)
     }
 }
 
-static void copy64(void *to, const void *from, unsigned len)
-{
-    volatile guest_u64 *t = to;
-    const volatile guest_u64 *f = from;
-    for (unsigned i = 0; i < len / 8; i++) {
-        t[i] = f[i];
-    }
-}
-
 static void load_image(struct soft_cpu *cpu, const struct op *o, void *to, unsigned len)
 {
-    copy16(to, op_ptr(cpu, o, fp_ea(cpu, o), len, ACC_READ), len);
-}
-
-/* FP control changed: the next block may need another mode. */
-static const struct op *leave_block(struct soft_cpu *cpu, const struct op *o)
-{
-    cpu->rip = op_rip(cpu, o) + o->len;
-    soft_update_mode(cpu);
-    return NULL;
+    copy16(to, op_ptr(cpu, o, fps_ea(cpu, o), len, ACC_READ), len);
 }
 
 static uint64_t fx_address(struct soft_cpu *cpu, const struct op *o)
 {
-    uint64_t va = fp_ea(cpu, o);
+    uint64_t va = fps_ea(cpu, o);
     if ((va & 15) != 0) {
         /* unlike for SSE operands, a non-canonical stack address comes before the alignment */
         bool stack = (o->base == R_SP || o->base == R_BP) && o->scale_seg >> 4 == LIFT_NO_SEG;
@@ -201,9 +160,9 @@ OP(op_fxsave)
     uint64_t va = fx_address(cpu, o);
     void *p = op_ptr(cpu, o, va, FX_SIZE, ACC_WRITE);
     struct fx_image fx;
-    __asm__ volatile("fxsave %0" : "=m"(fx));
-    scrub_fx(&fx, fpstate_mxcsr(cpu));
-    copy64(p, &fx, FX_USED);
+    fx_save(&fx);
+    fx_scrub(&fx, fpstate_mxcsr(cpu));
+    fps_copy(p, &fx, FX_USED);
     soft_ptr_done(cpu, o, va, FX_SIZE, p);
     NEXT;
 }
@@ -212,32 +171,32 @@ OP(op_fxrstor)
 {
     uint64_t va = fx_address(cpu, o);
     struct fx_image fx;
-    copy64(&fx, op_ptr(cpu, o, va, FX_SIZE, ACC_READ), FX_SIZE);
+    fps_copy(&fx, op_ptr(cpu, o, va, FX_SIZE, ACC_READ), FX_SIZE);
     uint32_t mxcsr = fx.d[FX_MXCSR / 4];
     if ((mxcsr & ~MXCSR_VALID) != 0) {
         cpu->insn_rip = op_rip(cpu, o);
         soft_raise_code(cpu, V_GP, 0);
     }
-    scrub_fx(&fx, mxcsr);
-    __asm__ volatile("fxrstor %0" : : "m"(fx));
+    fx_scrub(&fx, mxcsr);
+    fx_restore(&fx);
     fpstate_set_mxcsr(cpu, mxcsr);
-    return leave_block(cpu, o);
+    return fps_leave_block(cpu, o);
 }
 
 OP(op_ldmxcsr)
 {
-    uint32_t mxcsr = load32(cpu, o, fp_ea(cpu, o));
+    uint32_t mxcsr = load32(cpu, o, fps_ea(cpu, o));
     if ((mxcsr & ~MXCSR_VALID) != 0) {
         cpu->insn_rip = op_rip(cpu, o);
         soft_raise_code(cpu, V_GP, 0);
     }
     fpstate_set_mxcsr(cpu, mxcsr);
-    return leave_block(cpu, o);
+    return fps_leave_block(cpu, o);
 }
 
 OP(op_stmxcsr)
 {
-    store32(cpu, o, fp_ea(cpu, o), fpstate_mxcsr(cpu));
+    store32(cpu, o, fps_ea(cpu, o), fpstate_mxcsr(cpu));
     NEXT;
 }
 
@@ -254,20 +213,20 @@ OP(op_fwait) /* the check for exceptions is native_checked's */
 
 OP(op_fldcw)
 {
-    uint16_t fcw = load16(cpu, o, fp_ea(cpu, o));
+    uint16_t fcw = load16(cpu, o, fps_ea(cpu, o));
     __asm__ volatile("fldcw %0" : : "m"(fcw));
-    return leave_block(cpu, o);
+    return fps_leave_block(cpu, o);
 }
 
 OP(op_fnstcw)
 {
-    store16(cpu, o, fp_ea(cpu, o), host_fcw());
+    store16(cpu, o, fps_ea(cpu, o), host_fcw());
     NEXT;
 }
 
 OP(op_fnstsw_mem)
 {
-    store16(cpu, o, fp_ea(cpu, o), host_fsw());
+    store16(cpu, o, fps_ea(cpu, o), host_fsw());
     NEXT;
 }
 
@@ -280,13 +239,13 @@ OP(op_fnstsw_ax)
 OP(op_fninit)
 {
     __asm__ volatile("fninit");
-    return leave_block(cpu, o);
+    return fps_leave_block(cpu, o);
 }
 
 OP(op_fnclex)
 {
     __asm__ volatile("fnclex");
-    return leave_block(cpu, o);
+    return fps_leave_block(cpu, o);
 }
 
 /* Instruction, data pointer and opcode out of an environment image. */
@@ -313,7 +272,7 @@ OP(op_fldenv)
     } else {
         __asm__ volatile("fldenv %0" : : "m"(image));
     }
-    return leave_block(cpu, o);
+    return fps_leave_block(cpu, o);
 }
 
 OP(op_frstor)
@@ -326,14 +285,14 @@ OP(op_frstor)
     } else {
         __asm__ volatile("frstor %0" : : "m"(image));
     }
-    return leave_block(cpu, o);
+    return fps_leave_block(cpu, o);
 }
 
 OP(op_fnstenv)
 {
     uint16_t image[FP_ENV_MAX / 2];
     unsigned len = env_size(o);
-    uint64_t va = fp_ea(cpu, o);
+    uint64_t va = fps_ea(cpu, o);
     void *p = op_ptr(cpu, o, va, len, ACC_WRITE);
     if (len == 14) {
         __asm__ volatile("data16 fnstenv %0" : "=m"(image));
@@ -343,14 +302,14 @@ OP(op_fnstenv)
     scrub_env(image, len == 14);
     copy16(p, image, len);
     soft_ptr_done(cpu, o, va, len, p);
-    return leave_block(cpu, o); /* FNSTENV masks all exceptions */
+    return fps_leave_block(cpu, o); /* FNSTENV masks all exceptions */
 }
 
 OP(op_fnsave)
 {
     uint16_t image[FP_SAVE_MAX / 2];
     unsigned len = env_size(o) + 80;
-    uint64_t va = fp_ea(cpu, o);
+    uint64_t va = fps_ea(cpu, o);
     void *p = op_ptr(cpu, o, va, len, ACC_WRITE);
     if (env_size(o) == 14) {
         __asm__ volatile("data16 fnsave %0" : "=m"(image));
@@ -360,13 +319,17 @@ OP(op_fnsave)
     scrub_env(image, env_size(o) == 14);
     copy16(p, image, len);
     soft_ptr_done(cpu, o, va, len, p);
-    return leave_block(cpu, o);
+    return fps_leave_block(cpu, o);
 }
 
 op_handler fpstate_handler(const struct insn *insn, struct op *op)
 {
     op->dst = (uint8_t)((lift_addr32(insn) ? FPS_ADDR32 : 0) | (insn->opsize == 2 ? FPS_16BIT : 0));
     switch (insn->desc->id) {
+    case I_XSAVE:
+    case I_XSAVEOPT:
+    case I_XRSTOR:
+        return xsave_handler(insn->desc->id);
     case I_FXSAVE:
         return op_fxsave;
     case I_FXRSTOR:

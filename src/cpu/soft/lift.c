@@ -87,6 +87,11 @@ static bool cannot_fault(const struct soft_cpu *cpu, const struct insn *i)
     case I_CBW ... I_CMOVCC:
     case I_LAHF ... I_PAUSE:
         return i->desc->op[0] != O_O && i->desc->op[1] != O_O;
+    case I_AVX:
+        if (cpu->mode & MODE_AVX_OFF) {
+            return false;
+        }
+        /* fall through */
     case I_SSE:
         return !(cpu->mode & (MODE_FP_OFF | MODE_SSE_TRAP));
     default:
@@ -109,8 +114,8 @@ static void lift_one(struct builder *b)
     }
     bool known = !feature_hidden(l->cpu, &b->insn) &&
                  ((l->mode != INSN_64 && legacy_lift(l, &b->room)) || alu_lift(l) || mov_lift(l) ||
-                  branch_lift(l) || stack_lift(l) || shift_lift(l) || bit_lift(l) || mul_lift(l) ||
-                  string_lift(l) || atomic_lift(l) || misc_lift(l));
+                  branch_lift(l) || stack_lift(l) || shift_lift(l) || bit_lift(l) || bmi_lift(l) ||
+                  mul_lift(l) || string_lift(l) || atomic_lift(l) || misc_lift(l));
     if (!known) {
         lift_emit_raise(l, V_UD);
     }

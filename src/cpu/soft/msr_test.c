@@ -384,17 +384,58 @@ static void test_cpuid_outside(void **state)
     }
 }
 
-static void test_host_has_model(void **state)
+static void test_v3_leaves(void **state)
 {
-    const char *missing = NULL;
+    struct soft_cpu *cpu = *state;
+    uint32_t v2[4], v3[4];
+
+    cpuid(cpu, 1, 0, v2);
+    cpu->model = MODEL_V3;
+    cpuid(cpu, 1, 0, v3);
+    assert_int_equal(v3[2] & ~v2[2], 0x34401000); /* FMA MOVBE XSAVE AVX F16C, no OSXSAVE */
+    assert_int_equal(v2[2] & ~v3[2], 0);
+    cpuid(cpu, 7, 0, v3);
+    assert_int_equal(v3[1] & 0x128, 0x128); /* BMI1 AVX2 BMI2 */
+    cpuid(cpu, 0, 0, v3);
+    assert_int_equal(v3[0], 0xd);
+    cpuid(cpu, 0xd, 0, v3);
+    assert_int_equal(v3[0], 7);
+    assert_int_equal(v3[1], 576); /* of XCR0 as it is */
+    assert_int_equal(v3[2], 832);
+    cpu->xcr0 = 7;
+    cpu->cr4 |= CR4_OSXSAVE;
+    cpuid(cpu, 0xd, 0, v3);
+    assert_int_equal(v3[1], 832);
+    cpuid(cpu, 0xd, 1, v3);
+    assert_int_equal(v3[0], 1); /* XSAVEOPT alone */
+    cpuid(cpu, 0xd, 2, v3);
+    assert_int_equal(v3[0], 256);
+    assert_int_equal(v3[1], 576);
+    cpuid(cpu, 1, 0, v3);
+    assert_int_equal(v3[2] >> 27 & 1, 1);
+    cpu->model = MODEL_V2;
+    cpuid(cpu, 0xd, 0, v3);
+    assert_int_equal(v3[0] | v3[1] | v3[2] | v3[3], 0);
+}
+
+static void test_choose_model(void **state)
+{
+    struct sm_error err;
+    enum model_id id;
 
     (void)state;
-    if (model_missing(&missing)) {
-        assert_non_null(missing);
-        print_message("SKIP: this host lacks %s\n", missing);
+    assert_int_equal(model_choose("v4", &id, &err), SM_EINVAL);
+    assert_string_equal(err.text, "unknown CPU model v4: there are v2 and v3");
+    if (model_choose("v2", &id, &err) != 0) {
+        assert_int_equal(err.code, SM_EUNSUPPORTED);
+        print_message("SKIP: %s\n", err.text);
         skip();
     }
-    assert_null(missing);
+    assert_int_equal(id, MODEL_V2);
+    int rc = model_choose("v3", &id, &err);
+    assert_true(rc == 0 || rc == SM_EUNSUPPORTED);
+    assert_int_equal(model_choose(NULL, &id, &err), 0);
+    assert_int_equal(id, rc == 0 ? MODEL_V3 : MODEL_V2);
 }
 
 int main(void)
@@ -414,7 +455,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_cpuid_texts, setup, teardown),
         cmocka_unit_test_setup_teardown(test_cpuid_topology, setup, teardown),
         cmocka_unit_test_setup_teardown(test_cpuid_outside, setup, teardown),
-        cmocka_unit_test(test_host_has_model),
+        cmocka_unit_test_setup_teardown(test_v3_leaves, setup, teardown),
+        cmocka_unit_test(test_choose_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

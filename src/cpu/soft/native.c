@@ -53,49 +53,78 @@ static uint8_t kept_prefix(const struct insn *insn)
     return size16 && (insn->desc->attr & IA_NO66) == 0 && insn->desc->id != I_X87 ? 0x66 : 0;
 }
 
-/* The instruction with its operands moved to where the stub finds them. mem_rm: base register of a
- * memory operand. */
-static void put_insn(struct emit *e, const struct insn *insn, unsigned mem_rm)
+/* Where the operands of an instruction are in its stub. */
+struct placed {
+    uint8_t mod, reg, rm;
+    uint8_t rex;   /* W R B; the index is gone */
+    bool gpr_slot; /* ModRM.rm is a general register's slot in memory */
+};
+
+/* mem_rm: base register of a memory operand. */
+static struct placed place(const struct insn *insn, unsigned mem_rm)
 {
     uint32_t attr = insn->desc->attr;
     uint8_t modrm = insn->modrm_off != 0 ? insn->bytes[insn->modrm_off] : 0;
-    uint8_t mod = modrm >> 6, reg = (modrm >> 3) & 7, rm = modrm & 7;
-    uint8_t rex = insn->rex & 0x0d; /* W R B; the index is gone */
-    bool gpr_slot = !insn->is_mem && (attr & IA_GRM_SRC) != 0;
+    struct placed p = {.mod = modrm >> 6,
+                       .reg = (modrm >> 3) & 7,
+                       .rm = modrm & 7,
+                       .rex = insn->rex & 0x0d,
+                       .gpr_slot = !insn->is_mem && (attr & IA_GRM_SRC) != 0};
     if (insn->desc->id == I_X87) {
-        rex = 0;
+        p.rex = 0;
     }
     if ((attr & IA_GREG_DST) != 0) {
-        reg = 0;
-        rex &= ~4;
+        p.reg = 0;
+        p.rex &= ~4;
     }
     if (insn->is_mem) {
-        mod = 0;
-        rm = (uint8_t)mem_rm;
-        rex &= ~1;
-    } else if (gpr_slot) {
-        mod = 1;
-        rm = RM_RDI;
-        rex &= ~1;
+        p.mod = 0;
+        p.rm = (uint8_t)mem_rm;
+        p.rex &= ~1;
+    } else if (p.gpr_slot) {
+        p.mod = 1;
+        p.rm = RM_RDI;
+        p.rex &= ~1;
     } else if ((attr & IA_GRM_DST) != 0) {
-        rm = 0;
-        rex &= ~1;
+        p.rm = 0;
+        p.rex &= ~1;
+    }
+    return p;
+}
+
+/* Prefixes and opcode, legacy or VEX. */
+static void put_opcode(struct emit *e, const struct insn *insn, const struct placed *p)
+{
+    unsigned opcode_end = insn->has_modrm ? insn->modrm_off : insn->len - insn->imm_size;
+    if (insn->vex_map != 0) {
+        put(e, 0xc4);
+        put(e, (uint8_t)((~p->rex & 5) << 5 | 0x40 | insn->vex_map));
+        put(e, (uint8_t)((p->rex & 8) << 4 | (~insn->vvvv & 15) << 3 | insn->vex_l << 2 |
+                         insn->vex_pp));
+        put(e, insn->bytes[opcode_end - 1]);
+        return;
     }
     uint8_t prefix = kept_prefix(insn);
     if (prefix != 0) {
         put(e, prefix);
     }
-    if (rex != 0) {
-        put(e, 0x40 | rex);
+    if (p->rex != 0) {
+        put(e, 0x40 | p->rex);
     }
-    unsigned opcode_end = insn->has_modrm ? insn->modrm_off : insn->len - insn->imm_size;
     for (unsigned i = insn->opcode_off; i < opcode_end; i++) {
         put(e, insn->bytes[i]);
     }
+}
+
+/* The instruction with its operands moved to where the stub finds them. */
+static void put_insn(struct emit *e, const struct insn *insn, unsigned mem_rm)
+{
+    struct placed p = place(insn, mem_rm);
+    put_opcode(e, insn, &p);
     if (insn->has_modrm) {
-        put(e, (uint8_t)(mod << 6 | reg << 3 | rm));
+        put(e, (uint8_t)(p.mod << 6 | p.reg << 3 | p.rm));
     }
-    if (gpr_slot) {
+    if (p.gpr_slot) {
         put(e, (uint8_t)(insn->rm * 8)); /* disp8 of cpu->gpr[rm] */
     }
     for (unsigned i = 0; i < insn->imm_size; i++) {
@@ -204,7 +233,9 @@ static void put_probe(struct emit *e, unsigned size, bool store, bool align)
 {
     e->to_slow[0] = 0;
     if (align) {
-        PUT(e, "\xa8\x0f\x75\x00"); /* test al, 15; jne slow */
+        put(e, 0xa8); /* test al, size - 1; jne slow */
+        put(e, (uint8_t)(size - 1));
+        PUT(e, "\x75\x00");
         e->to_slow[0] = e->n - 1;
     }
     PUT(e, "\x89\xc1\xc1\xe9\x08\x81\xe1"); /* mov ecx, eax; shr ecx, 8; and ecx, imm32 */
@@ -237,6 +268,14 @@ static void put_slow_exit(struct emit *e, native_slow slow)
     PUT(e, "\xff\xe0"); /* jmp rax */
 }
 
+/* VMASKMOVPD: opcodes with bit 0; VPMASKMOVQ: W. */
+static unsigned vmask_element(const struct insn *insn)
+{
+    uint8_t opcode = insn->bytes[insn->modrm_off - 1];
+    bool wide = opcode < 0x80 ? (opcode & 1) != 0 : (insn->rex & 8) != 0;
+    return wide ? 8 : 4;
+}
+
 static void build_stub(struct emit *e, const struct insn *insn, const struct op *op)
 {
     uint32_t attr = insn->desc->attr;
@@ -267,7 +306,9 @@ static void build_stub(struct emit *e, const struct insn *insn, const struct op 
         put_gpr(e, OP_STORE_R64, R_AX, op->dst);
     }
     put_dispatch(e);
-    if (insn->is_mem) {
+    if (insn->desc->id == I_VMASKMOV) {
+        put_slow_exit(e, native_vmask_slow_path(store, vmask_element(insn)));
+    } else if (insn->is_mem) {
         put_slow_exit(e, native_slow_path(store, (attr & IA_ALIGN) != 0));
     }
 }
@@ -321,6 +362,9 @@ static int lift_stub(struct soft_cpu *cpu, const struct insn *insn, struct op *o
     } else if (insn->is_mem) {
         op->src = (uint8_t)insn->mem_size;
         op->imm += e.inner;
+        if (insn->desc->id == I_VMASKMOV) {
+            op->dst = insn->vvvv;
+        }
     }
     return 0;
 }
@@ -328,12 +372,22 @@ static int lift_stub(struct soft_cpu *cpu, const struct insn *insn, struct op *o
 /* The NC_* of an instruction, whatever the mode. */
 static uint32_t lift_checks(const struct insn *insn)
 {
+    if (insn->vex_map != 0) {
+        bool arith = (insn->desc->attr & IA_FP_ARITH) != 0;
+        bool store = insn->is_mem && (insn->desc->attr & IA_STORE) != 0;
+        return NC_AVX | (arith ? NC_XM : 0) | (arith && store ? NC_STORE : 0) |
+               (lift_addr32(insn) ? NC_ADDR32 : 0);
+    }
     bool xmm = has_operand(insn, O_V) || has_operand(insn, O_U) || has_operand(insn, O_W);
     uint32_t arith = (insn->desc->attr & IA_FP_ARITH) != 0 ? NC_XM : 0;
     switch (insn->desc->id) {
     case I_FXSAVE:
     case I_FXRSTOR:
         return NC_FXSR;
+    case I_XSAVE:
+    case I_XSAVEOPT:
+    case I_XRSTOR:
+        return NC_XSAVE;
     case I_LDMXCSR:
     case I_STMXCSR:
         return NC_SSE;
@@ -370,7 +424,10 @@ static uint32_t lift_checks(const struct insn *insn)
 /* Does the current mode make any of these checks matter? */
 static bool checks_needed(uint32_t mode, uint32_t checks)
 {
-    return (mode & MODE_FP_OFF) != 0 || ((mode & MODE_X87_TRAP) != 0 && (checks & NC_ES) != 0) ||
+    unsigned class = checks & NC_CLASS;
+    return (mode & MODE_FP_OFF) != 0 ||
+           ((mode & MODE_AVX_OFF) != 0 && (class == NC_AVX || class == NC_XSAVE)) ||
+           ((mode & MODE_X87_TRAP) != 0 && (checks & NC_ES) != 0) ||
            ((mode & MODE_SSE_TRAP) != 0 && (checks & NC_XM) != 0);
 }
 
@@ -393,6 +450,8 @@ int native_lift(struct soft_cpu *cpu, const struct insn *insn, uint64_t next_rip
     }
     if (insn->desc->id <= I_FNCLEX) {
         op->handler = fpstate_handler(insn, op);
+    } else if (insn->desc->id == I_VGATHER) {
+        op->handler = native_gather_handler(insn, op);
     } else if (lift_stub(cpu, insn, op) != 0) {
         return -1;
     }

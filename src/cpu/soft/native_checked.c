@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "cpu/soft/lift_mem.h"
 #include "cpu/soft/native.h"
-
-struct fx_image {
-    uint8_t b[512] __attribute__((aligned(16)));
-};
 
 /* #NM or #UD as the control registers say. Source: SDM vol. 3, 2.5 and table 9-1; KVM agrees. */
 static void check_available(struct soft_cpu *cpu, unsigned class)
@@ -14,12 +11,40 @@ static void check_available(struct soft_cpu *cpu, unsigned class)
     if ((class == NC_MMX && em) || (class == NC_SSE && (em || no_fxsr))) {
         soft_raise(cpu, V_UD);
     }
+    if (class == NC_AVX || class == NC_XSAVE) {
+        if (class == NC_AVX ? !native_avx_on(cpu) : (cpu->cr4 & CR4_OSXSAVE) == 0) {
+            soft_raise(cpu, V_UD);
+        }
+        em = false;
+    }
     if (class == NC_WAIT) {
         ts = ts && (cpu->cr0 & CR0_MP) != 0;
         em = false;
     }
     if (ts || em) {
         soft_raise(cpu, V_NM);
+    }
+}
+
+/* All vector and x87 registers, before an instruction that may have to be undone. */
+static void take_state(struct soft_cpu *cpu, struct fx_image *fx)
+{
+    if (!native_host(cpu)->xsave) {
+        fx_save(fx);
+        return;
+    }
+    for (unsigned i = XS_BV / 8; i < XS_AVX / 8; i++) {
+        fx->q[i] = 0;
+    }
+    xs_save(fx, XS_COMPONENTS);
+}
+
+static void put_state(struct soft_cpu *cpu, const struct fx_image *fx)
+{
+    if (native_host(cpu)->xsave) {
+        xs_restore(fx, XS_COMPONENTS);
+    } else {
+        fx_restore(fx);
     }
 }
 
@@ -41,6 +66,22 @@ static const struct op *run_copy(struct soft_cpu *cpu, const struct op *o,
     return native_run(cpu, run, NULL);
 }
 
+/* The same to find out what it raises. A store is checked, which comes first, and goes to scratch
+ * memory. */
+static const struct op *run_trial(struct soft_cpu *cpu, const struct op *o,
+                                  const struct native_wrap *w)
+{
+    if ((w->checks & NC_STORE) == 0) {
+        return run_copy(cpu, o, w);
+    }
+    struct op *run = native_host(cpu)->run;
+    op_ptr(cpu, o, (w->checks & NC_ADDR32) != 0 ? op_ea32(cpu, o) : op_ea(cpu, o), o->src,
+           ACC_WRITE);
+    run[0] = *o;
+    run[0].handler = (op_handler)(uintptr_t)w->imm; /* behind the probe */
+    return native_run(cpu, run, native_host(cpu)->bounce);
+}
+
 /*
  * The flags an instruction raises when at least one of them is unmasked, its effects undone.
  * Exceptions found before the computation (IE DE ZE) suppress those found after it (OE UE PE).
@@ -52,16 +93,16 @@ static uint32_t trap_flags(struct soft_cpu *cpu, const struct op *o, const struc
                            uint32_t raised, const struct fx_image *before)
 {
     uint32_t unmasked = ~(cpu->mxcsr >> 7) & MXCSR_FLAGS;
-    __asm__ volatile("fxrstor %0" : : "m"(*before));
+    put_state(cpu, before);
     if ((raised & unmasked & 7u) != 0) {
         return raised & 7u;
     }
     if ((raised & unmasked & 0x10u) != 0) {
         uint32_t host = host_mxcsr();
         host_set_mxcsr(host & ~MXCSR_FTZ);
-        run_copy(cpu, o, w);
+        run_trial(cpu, o, w);
         raised = take_flags() | 0x10u;
-        __asm__ volatile("fxrstor %0" : : "m"(*before));
+        put_state(cpu, before);
     }
     return raised;
 }
@@ -72,10 +113,14 @@ run_sse_checked(struct soft_cpu *cpu, const struct op *o, const struct native_wr
     struct fx_image before;
     uint64_t gpr = cpu->gpr[o->dst];
     uint16_t flags = cpu->flags;
-    __asm__ volatile("fxsave %0" : "=m"(before));
-    const struct op *next = run_copy(cpu, o, w);
+    take_state(cpu, &before);
+    const struct op *next = run_trial(cpu, o, w);
     uint32_t raised = take_flags();
     if ((raised & ~(cpu->mxcsr >> 7)) == 0) {
+        if ((w->checks & NC_STORE) != 0) {
+            next = run_copy(cpu, o, w);
+            take_flags();
+        }
         cpu->mxcsr |= raised;
         return next;
     }

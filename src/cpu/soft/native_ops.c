@@ -26,16 +26,16 @@ const struct op *native_run(struct soft_cpu *cpu, struct op out[2], void *mem)
 
 static void check_alignment(struct soft_cpu *cpu, const struct op *o, uint64_t va)
 {
-    if ((va & 15) != 0) {
+    if ((va & (o->src - 1u)) != 0) { /* the operand's size */
         cpu->insn_rip = op_rip(cpu, o);
         soft_raise_code(cpu, V_GP, 0);
     }
 }
 
-/* Sixteen bytes, whatever the operand's size: both sides are larger than it. */
+/* The largest operand's bytes, whatever the size: both sides are as large. */
 static void copy_bounce(void *to, const void *from)
 {
-    for (unsigned i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < 4; i++) {
         uint64_t v;
         __builtin_memcpy(&v, (const uint8_t *)from + 8 * i, 8);
         __builtin_memcpy((uint8_t *)to + 8 * i, &v, 8);

@@ -140,6 +140,7 @@ bool shift_lift(struct lift *l);
 bool mul_lift(struct lift *l);
 bool mov_lift(struct lift *l);
 bool bit_lift(struct lift *l);
+bool bmi_lift(struct lift *l);
 bool stack_lift(struct lift *l);
 bool branch_lift(struct lift *l);
 bool string_lift(struct lift *l);

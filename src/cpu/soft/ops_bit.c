@@ -69,7 +69,7 @@ BT_LOCKED(btr, "btr")
 BT_LOCKED(btc, "btc")
 
 /* BSF, BSR leave the target as it was for a zero source: the host's own rule, on the whole
- * register. */
+ * register. The counts do not, but take the same form. */
 #define SCAN(name, ins, bits, T, sfx, mod)                                                         \
     static inline const struct op *name##_do##bits(struct soft_cpu *cpu, const struct op *o, T s)  \
     {                                                                                              \
@@ -98,6 +98,8 @@ BT_LOCKED(btc, "btc")
 SCAN_ALL(bsf, "bsf")
 SCAN_ALL(bsr, "bsr")
 SCAN_ALL(popcnt, "popcnt")
+SCAN_ALL(tzcnt, "tzcnt")
+SCAN_ALL(lzcnt, "lzcnt")
 
 #define CRC(bits, T, D, sfx, mod)                                                                  \
     static inline const struct op *crc_do##bits(struct soft_cpu *cpu, const struct op *o, T s)     \
@@ -179,17 +181,25 @@ static void lift_crc(struct lift *l)
 
 bool bit_lift(struct lift *l)
 {
-    static const op_handler scans[3][2][3] = {
-        {ROW3(bsf_r), ROW3(bsf_x)}, {ROW3(bsr_r), ROW3(bsr_x)}, {ROW3(popcnt_r), ROW3(popcnt_x)}};
+    static const op_handler scans[5][2][3] = {{ROW3(bsf_r), ROW3(bsf_x)},
+                                              {ROW3(bsr_r), ROW3(bsr_x)},
+                                              {ROW3(popcnt_r), ROW3(popcnt_x)},
+                                              {ROW3(tzcnt_r), ROW3(tzcnt_x)},
+                                              {ROW3(lzcnt_r), ROW3(lzcnt_x)}};
+    uint64_t model = l->cpu->features;
     switch (l->insn->desc->id) {
     case I_BT ... I_BTC:
         lift_bt(l);
         return true;
-    case I_TZCNT:
+    case I_TZCNT: /* older processors ignore the prefix that makes it one */
+        lift_scan(l, scans[model & INSN_FEATURE(IFT_BMI1) ? 3 : 0]);
+        return true;
+    case I_LZCNT:
+        lift_scan(l, scans[model & INSN_FEATURE(IFT_LZCNT) ? 4 : 1]);
+        return true;
     case I_BSF:
         lift_scan(l, scans[0]);
         return true;
-    case I_LZCNT:
     case I_BSR:
         lift_scan(l, scans[1]);
         return true;

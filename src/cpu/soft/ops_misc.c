@@ -111,7 +111,7 @@ void lift_emit_system(struct lift *l)
     *copy = *i;
     bool stays = i->desc->id == I_RDTSC || i->desc->id == I_RDTSCP || i->desc->id == I_RDFSBASE ||
                  i->desc->id == I_RDGSBASE || i->desc->id == I_PUSHF || i->desc->id == I_CLI ||
-                 i->desc->id == I_RDRAND || i->desc->id == I_RDSEED;
+                 i->desc->id == I_RDRAND || i->desc->id == I_RDSEED || i->desc->id == I_XGETBV;
     lift_emit(l, stays ? system_inside : system_end)->imm = (uint64_t)(uintptr_t)copy;
     l->end = !stays;
 }
@@ -172,7 +172,7 @@ bool misc_lift(struct lift *l)
     case I_POPF:
         lift_emit_system(l);
         return true;
-    case I_FXSAVE ... I_MASKMOV:
+    case I_FXSAVE ... I_VGATHER:
         lift_native(l);
         return true;
     default: /* I_UD, and encodings that the model does not have */

@@ -21,12 +21,8 @@
 
 static int soft_probe(struct sm_error *err)
 {
-    const char *missing;
-    if (model_missing(&missing)) {
-        return err_set(err, SM_EENGINE, "this processor lacks %s, which CPU model v2 needs",
-                       missing);
-    }
-    return SM_OK;
+    enum model_id model;
+    return model_choose(NULL, &model, err);
 }
 
 static int make_pages(struct engine *e, struct sm_error *err)
@@ -85,7 +81,7 @@ static void soft_destroy(struct engine *e)
     free(e);
 }
 
-static int make_cpu(struct engine *e, unsigned index, struct sm_error *err)
+static int make_cpu(struct engine *e, unsigned index, enum model_id model, struct sm_error *err)
 {
     struct soft_cpu *cpu = aligned_alloc(64, (sizeof *cpu + 63) & ~(size_t)63);
     if (!cpu) {
@@ -96,7 +92,8 @@ static int make_cpu(struct engine *e, unsigned index, struct sm_error *err)
     cpu->engine = e;
     cpu->index = index;
     cpu->gen[0] = cpu->gen[1] = 1;
-    cpu->features = INSN_MODEL_V2;
+    cpu->model = model;
+    cpu->features = model >= MODEL_V3 ? INSN_MODEL_V3 : INSN_MODEL_V2;
     atomic_store(&cpu->resting, true);
     cpu->lapic = calloc(1, sizeof *cpu->lapic);
     if (!cpu->lapic) {
@@ -125,11 +122,8 @@ static int soft_create(const struct engine_config *config, struct engine **out,
         return err_set(err, SM_EINVAL, "the soft engine runs 1 to %d vCPUs, not %u",
                        ENGINE_MAX_VCPUS, config->n_vcpus);
     }
-    if (strcmp(config->cpu_model, "v2") != 0) {
-        return err_set(err, SM_EUNSUPPORTED, "unknown CPU model %s: the soft engine has v2",
-                       config->cpu_model);
-    }
-    int rc = soft_probe(err);
+    enum model_id model;
+    int rc = model_choose(config->cpu_model, &model, err);
     if (rc) {
         return rc;
     }
@@ -152,7 +146,7 @@ static int soft_create(const struct engine_config *config, struct engine **out,
     }
     rc = rc ? rc : make_pages(e, err);
     for (unsigned i = 0; !rc && i < config->n_vcpus; i++) {
-        rc = make_cpu(e, i, err);
+        rc = make_cpu(e, i, model, err);
     }
     if (rc) {
         soft_destroy(e);

@@ -13,8 +13,7 @@
 #include "cpu/soft/soft.h"
 #include "cpu/soft/sys.h"
 
-#define XSTATE_LEGACY 3u /* x87 and SSE */
-#define FX_FOP 6         /* FOP, FIP, FDP: 18 bytes, always 0 here (fpstate.h) */
+#define FX_FOP 6 /* FOP, FIP, FDP: 18 bytes, always 0 here (fpstate.h) */
 #define FX_FOP_LEN 18
 
 /* One field: ours to neutral when saving, neutral to ours when loading. */
@@ -39,6 +38,7 @@ static void walk_system(struct soft_cpu *cpu, struct cpu_state *s, bool load)
     MOVE(cpu->cr3, s->cr3);
     MOVE(cpu->cr4, s->cr4);
     MOVE(cpu->cr8, s->cr8);
+    MOVE(cpu->xcr0, s->xcr0);
     MOVE(cpu->efer, s->efer);
     MOVE(cpu->dr, s->dr);
     MOVE(cpu->dr6, s->dr6);
@@ -68,6 +68,12 @@ static void walk_msrs(struct soft_cpu *cpu, struct cpu_state *s, bool load)
     MOVE(cpu->kvm_wall_clock, s->kvm_wall_clock);
 }
 
+/* The state components that the CPU model has, whether or not XCR0 enables them. */
+static uint64_t components(const struct soft_cpu *cpu)
+{
+    return cpu->features & INSN_FEATURE(IFT_AVX) ? XCR0_MODEL : XCR0_X87 | XCR0_SSE;
+}
+
 /* What has the same form on both sides. */
 static void walk(struct soft_cpu *cpu, struct cpu_state *s, bool load)
 {
@@ -92,8 +98,7 @@ int soft_get_state(struct engine *e, unsigned vcpu, struct cpu_state *s, struct 
     memset(s, 0, sizeof *s);
     walk(cpu, s, false);
     s->rflags = soft_get_rflags(cpu);
-    s->xcr0 = 1;
-    s->xsave[CPU_XSAVE_HEADER] = XSTATE_LEGACY;
+    s->xsave[CPU_XSAVE_HEADER] = (uint8_t)components(cpu);
     s->mp = cpu->wait_sipi ? CPU_WAIT_SIPI : cpu->halted ? CPU_HALTED : CPU_RUNNING;
     s->events.nmi_pending = cpu->nmi_latched || (atomic_load(&cpu->pending) & PEND_NMI);
     s->events.nmi_masked = cpu->nmi_blocked;
@@ -108,10 +113,12 @@ static int bad(struct sm_error *err, const char *what)
     return err_set(err, SM_ECORRUPT, "the vCPU's state is impossible: %s", what);
 }
 
-static int check_registers(const struct cpu_state *s, struct sm_error *err)
+static int check_registers(const struct soft_cpu *cpu, const struct cpu_state *s,
+                           struct sm_error *err)
 {
     const uint64_t long_mode = EFER_LMA | EFER_LME;
     bool paging = s->cr0 & CR0_PG;
+    uint64_t present;
     uint32_t mxcsr;
 
     if (paging && ((s->efer & long_mode) != long_mode || !(s->cr4 & CR4_PAE)))
@@ -119,7 +126,7 @@ static int check_registers(const struct cpu_state *s, struct sm_error *err)
                        "the vCPU state has paging outside long mode, which the soft engine lacks");
     if (!paging && (s->efer & EFER_LMA))
         return bad(err, "long mode without paging");
-    if (!sys_cr0_valid(s->cr0) || !sys_cr4_valid(s->cr4) || s->cr8 > 15 ||
+    if (!sys_cr0_valid(s->cr0) || !sys_cr4_valid(cpu, s->cr4) || s->cr8 > 15 ||
         s->cr3 >> MODEL_PHYS_BITS)
         return bad(err, "a control register");
     if (s->efer & ~(uint64_t)(EFER_SCE | EFER_LME | EFER_LMA | EFER_NX))
@@ -134,8 +141,10 @@ static int check_registers(const struct cpu_state *s, struct sm_error *err)
     memcpy(&mxcsr, s->xsave + CPU_FX_MXCSR, sizeof mxcsr);
     if (mxcsr & ~0xffffu)
         return bad(err, "reserved MXCSR bits");
-    if (s->xcr0 != 1 || s->xsave[CPU_XSAVE_HEADER] & ~XSTATE_LEGACY)
-        return err_set(err, SM_EUNSUPPORTED, "CPU model v2 has no extended state (XCR0 %#llx)",
+    memcpy(&present, s->xsave + CPU_XSAVE_HEADER, sizeof present);
+    if (!sys_xcr0_valid(cpu, s->xcr0) || present & ~components(cpu))
+        return err_set(err, SM_EUNSUPPORTED,
+                       "the vCPU state has extended state that its CPU model lacks (XCR0 %#llx)",
                        (unsigned long long)s->xcr0);
     return SM_OK;
 }
@@ -154,17 +163,21 @@ static int check_events(const struct cpu_state *s, struct sm_error *err)
     return SM_OK;
 }
 
-/* Extended components that the image says are in their initial state. */
-static void initial_fp(struct soft_cpu *cpu, uint8_t components)
+/* Components that the image says are in their initial state get its bytes. Ours has them all. */
+static void initial_fp(struct soft_cpu *cpu, uint8_t present)
 {
-    if (!(components & 1)) {
+    if (!(present & XCR0_X87)) {
         memset(cpu->fx, 0, CPU_FX_MXCSR);
         memset(cpu->fx + 32, 0, 128);
         cpu->fx[0] = 0x7f; /* FCW 37f; the tag word is 0, all empty, in FXSAVE's form */
         cpu->fx[1] = 0x03;
     }
-    if (!(components & 2))
+    if (!(present & XCR0_SSE))
         memset(cpu->fx + 160, 0, 256);
+    if (!(present & XCR0_AVX))
+        memset(cpu->fx + CPU_XSAVE_AVX, 0, CPU_XSAVE_BYTES - CPU_XSAVE_AVX);
+    memset(cpu->fx + CPU_XSAVE_HEADER, 0, CPU_XSAVE_AVX - CPU_XSAVE_HEADER);
+    cpu->fx[CPU_XSAVE_HEADER] = XCR0_MODEL;
     memset(cpu->fx + FX_FOP, 0, FX_FOP_LEN);
 }
 
@@ -173,7 +186,7 @@ int soft_set_state(struct engine *e, unsigned vcpu, const struct cpu_state *in,
 {
     struct soft_cpu *cpu = e->cpus[vcpu];
     struct cpu_state s = *in; /* the walk goes both ways */
-    int rc = check_registers(&s, err);
+    int rc = check_registers(cpu, &s, err);
 
     rc = rc ? rc : check_events(&s, err);
     if (rc)

@@ -176,6 +176,8 @@ void soft_sys_exec(struct soft_cpu *cpu, const struct insn *insn)
     case I_CLTS:
     case I_LMSW:
     case I_SMSW:
+    case I_XGETBV:
+    case I_XSETBV:
     case I_INVLPG:
     case I_INVD:
     case I_WBINVD:
@@ -293,6 +295,7 @@ void soft_sys_reset(struct soft_cpu *cpu)
         cpu->clock = soft_vcpu(cpu->engine, 0)->clock;
     reset_processor(cpu);
     reset_msrs(cpu);
+    cpu->xcr0 = XCR0_X87; /* which INIT leaves alone */
     cpu->wait_sipi = cpu->index != 0;
 }
 

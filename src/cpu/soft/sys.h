@@ -9,6 +9,11 @@
 #include "cpu/soft/cpu.h"
 #include "cpu/soft/time.h"
 
+#define XCR0_X87 1u
+#define XCR0_SSE 2u
+#define XCR0_AVX 4u
+#define XCR0_MODEL (XCR0_X87 | XCR0_SSE | XCR0_AVX)
+
 #define FL_ARITH 0x8d5u
 #define FLAGS_ZF 0x4000u /* in soft_cpu.flags (LAHF form) */
 #define FLAGS_CF 0x0100u
@@ -106,7 +111,8 @@ void pvclock_restore(struct soft_cpu *cpu);
 
 /* May a guest in 64-bit mode have this there? Model-specific registers: all of them at once. */
 bool sys_cr0_valid(uint64_t value);
-bool sys_cr4_valid(uint64_t value);
+bool sys_cr4_valid(const struct soft_cpu *cpu, uint64_t value);
+bool sys_xcr0_valid(const struct soft_cpu *cpu, uint64_t value);
 bool soft_msrs_valid(const struct soft_cpu *cpu, const struct cpu_state *s);
 
 #endif

@@ -36,9 +36,20 @@ bool sys_cr0_valid(uint64_t value)
            (value & (CR0_NW | CR0_CD)) != CR0_NW;
 }
 
-bool sys_cr4_valid(uint64_t value)
+bool sys_cr4_valid(const struct soft_cpu *cpu, uint64_t value)
 {
-    return !(value & ~(uint64_t)CR4_ALLOWED);
+    uint64_t allowed = CR4_ALLOWED;
+
+    if (cpu->features & INSN_FEATURE(IFT_XSAVE))
+        allowed |= CR4_OSXSAVE;
+    return !(value & ~allowed);
+}
+
+bool sys_xcr0_valid(const struct soft_cpu *cpu, uint64_t value)
+{
+    uint64_t allowed = cpu->features & INSN_FEATURE(IFT_XSAVE) ? XCR0_MODEL : XCR0_X87;
+
+    return !(value & ~allowed) && (value & XCR0_X87) && (!(value & XCR0_AVX) || (value & XCR0_SSE));
 }
 
 /* Long mode begins and ends with paging (SDM vol. 3, 10.8.5). */
@@ -77,7 +88,7 @@ static void set_cr4(struct soft_cpu *cpu, uint64_t value)
 {
     uint64_t old = cpu->cr4;
 
-    if (!sys_cr4_valid(value) || (!(value & CR4_PAE) && (cpu->efer & EFER_LMA)))
+    if (!sys_cr4_valid(cpu, value) || (!(value & CR4_PAE) && (cpu->efer & EFER_LMA)))
         sys_gp(cpu);
     cpu->cr4 = value;
     if ((old ^ value) & CR4_PAGING)
@@ -177,6 +188,33 @@ static void mov_dr(struct soft_cpu *cpu, const struct insn *insn)
         cpu->dr7 = (value & ~(uint64_t)DR7_ZERO) | DR7_FIXED;
 }
 
+static void need_osxsave(struct soft_cpu *cpu)
+{
+    if (!(cpu->cr4 & CR4_OSXSAVE))
+        soft_raise(cpu, V_UD);
+}
+
+static void xgetbv(struct soft_cpu *cpu)
+{
+    need_osxsave(cpu);
+    if ((uint32_t)cpu->gpr[R_CX] != 0)
+        sys_gp(cpu);
+    cpu->gpr[R_AX] = (uint32_t)cpu->xcr0;
+    cpu->gpr[R_DX] = cpu->xcr0 >> 32;
+}
+
+static void xsetbv(struct soft_cpu *cpu)
+{
+    uint64_t value = (uint32_t)cpu->gpr[R_AX] | cpu->gpr[R_DX] << 32;
+
+    need_osxsave(cpu);
+    sys_need_cpl0(cpu);
+    if ((uint32_t)cpu->gpr[R_CX] != 0 || !sys_xcr0_valid(cpu, value))
+        sys_gp(cpu);
+    cpu->xcr0 = value;
+    soft_update_mode(cpu);
+}
+
 static void lmsw(struct soft_cpu *cpu, const struct insn *insn)
 {
     uint64_t value;
@@ -206,6 +244,12 @@ void sys_control(struct soft_cpu *cpu, const struct insn *insn)
         break;
     case I_SMSW:
         sys_write_rm16(cpu, insn, cpu->cr0);
+        break;
+    case I_XGETBV:
+        xgetbv(cpu);
+        break;
+    case I_XSETBV:
+        xsetbv(cpu);
         break;
     case I_INVLPG:
         sys_need_cpl0(cpu);
