@@ -30,6 +30,10 @@ class Flags(Case):
             self.refused("run", f"--vcpus={bad}", "busybox", "true",
                          words=["--vcpus " + bad, "from 1 to 8"])
 
+    def test_cpu(self):
+        for bad in ("x", "v1", "v4", "", "V3"):
+            self.refused("run", f"--cpu={bad}", "busybox", "true", words=["--cpu " + bad, "v2 or v3"])
+
     def test_timeout(self):
         for bad in ("0", "-1", "x", "", "1s", "nan", "inf", "1e99"):
             self.refused("run", "--timeout", bad, "busybox", "true",

@@ -26,6 +26,11 @@ class Commands(Case):
         code, out, err = self.run_vm("busybox", "uname", "-sm")
         self.assertEqual((code, out), (0, b"Linux x86_64\n"))
 
+    def test_cpu_v2(self):
+        """Whatever the host has: no AVX, and the model's name."""
+        code, out, err = self.run_vm("--cpu", "v2", "busybox", "cat", "/proc/cpuinfo")
+        self.assertEqual((code, b"model v2" in out, b" avx" in out), (0, True, False), err)
+
     def test_stdin(self):
         self.expect(0, b"abc", "-i", "busybox", "cat", data=b"abc")
         self.expect(0, b"", "-i", "busybox", "cat", data=b"")

@@ -168,6 +168,9 @@ static void drop_block(struct soft_cpu *cpu, struct block *b)
         while (next->off == cpu->running_op->off && next->len) {
             next++;
         }
+        /* The next operation need not be the next instruction's: a NOP has none. */
+        next->off = (uint16_t)(cpu->running_op->off + cpu->running_op->len);
+        next->imm = b->rip + next->off;
         next->handler = lift_stale_next;
     }
 }
