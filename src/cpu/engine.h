@@ -22,12 +22,16 @@
 
 struct engine; /* one per VM */
 
+/* What the software engine makes host code of; tests use the last two. */
+enum engine_translate { ENGINE_TRANSLATE_HOT, ENGINE_TRANSLATE_ALL, ENGINE_TRANSLATE_NONE };
+
 struct engine_config {
     struct mem *mem;        /* borrowed; the engine sets mem->on_write */
     const struct bus *mmio; /* borrowed */
     const struct bus *pio;  /* borrowed */
     unsigned n_vcpus;       /* 1 ... ENGINE_MAX_VCPUS */
     const char *cpu_model;  /* "v2", "v3" (model.h); NULL: the highest that this host has */
+    enum engine_translate translate;
 };
 
 enum vcpu_exit {

@@ -116,6 +116,7 @@ static int build(struct vm *vm, const struct vm_config *config, struct sm_error 
         .pio = &vm->ports,
         .n_vcpus = config->vcpus,
         .cpu_model = config->cpu,
+        .translate = config->translate,
     };
     rc = vm->ops->create(&engine, &vm->engine, err);
     if (rc)

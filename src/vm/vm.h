@@ -30,8 +30,9 @@ struct vm_config {
     const char *initramfs;     /* path */
     const char *const *layers; /* EROFS images, lowest first; each shown as a virtio-pmem device */
     unsigned n_layers;
-    uint32_t agent_port;       /* 0: VM_AGENT_PORT */
-    const char *cmdline_extra; /* appended to the kernel command line, or NULL */
+    enum engine_translate translate; /* tests: what the software engine translates */
+    uint32_t agent_port;             /* 0: VM_AGENT_PORT */
+    const char *cmdline_extra;       /* appended to the kernel command line, or NULL */
     /* Console bytes (ttyS0) of the guest; called on a VM thread; NULL drops them. The last 16 KiB
      * are kept in any case for vm_console_tail(). */
     void (*console)(void *opaque, const uint8_t *data, size_t len);

@@ -41,6 +41,7 @@ struct oracle {
     bool rows;
     bool verbose;
     bool excluded;
+    bool translate;
 };
 
 /* Of a case in the engine. */
@@ -233,15 +234,11 @@ static int run(struct oracle *o)
 static int parse(struct oracle *o, int argc, char **argv)
 {
     static const struct option options[] = {
-        {"cpu", required_argument, NULL, 'p'},
-        {"cases", required_argument, NULL, 'c'},
-        {"seed", required_argument, NULL, 's'},
-        {"first", required_argument, NULL, 'f'},
-        {"max-failed", required_argument, NULL, 'm'},
-        {"rows", no_argument, NULL, 'r'},
-        {"excluded", no_argument, NULL, 'x'},
-        {"verbose", no_argument, NULL, 'v'},
-        {0},
+        {"cpu", required_argument, NULL, 'p'},        {"cases", required_argument, NULL, 'c'},
+        {"seed", required_argument, NULL, 's'},       {"first", required_argument, NULL, 'f'},
+        {"max-failed", required_argument, NULL, 'm'}, {"rows", no_argument, NULL, 'r'},
+        {"excluded", no_argument, NULL, 'x'},         {"verbose", no_argument, NULL, 'v'},
+        {"translate", no_argument, NULL, 't'},        {0},
     };
     int opt;
     while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -263,6 +260,9 @@ static int parse(struct oracle *o, int argc, char **argv)
             break;
         case 'r':
             o->rows = true;
+            break;
+        case 't':
+            o->translate = true;
             break;
         case 'v':
             o->verbose = true;
@@ -291,7 +291,7 @@ int main(int argc, char **argv)
         fprintf(
             stderr,
             "usage: oracle [--cpu v2|v3] [--cases N] [--seed S|time] [--first I] [--max-failed N] "
-            "[--rows] [--excluded] [--verbose]\n");
+            "[--rows] [--excluded] [--verbose] [--translate]\n");
         return 2;
     }
     enum model_id id;
@@ -307,8 +307,9 @@ int main(int argc, char **argv)
     setvbuf(stdout, NULL, _IOLBF, 0);
     catch_signals();
     gen_init(&o->gen, o->seed, model);
+    o->gen.more_sequences = o->translate;
     if (start_host(o) != 0 ||
-        oracle_soft_new(o->shared->pristine, model_name(id), &o->soft, &err) != 0) {
+        oracle_soft_new(o->shared->pristine, model_name(id), o->translate, &o->soft, &err) != 0) {
         printf("FAIL cannot start: %s %s\n", err.text, strerror(errno));
         return 1;
     }

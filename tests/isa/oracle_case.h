@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 #define OC_PAGE 4096u
-#define OC_PAGES 8u
+#define OC_PAGES 9u
 #define OC_IMAGE (OC_PAGES * OC_PAGE)
 #define OC_CODE 0x10000000ull /* 2 pages RWX; flat pages 0, 1; filled with INT3 */
 #define OC_CODE_BYTES (2 * OC_PAGE)
@@ -23,6 +23,7 @@
 #define OC_DATA2 0x10013000ull /* a page RW and a page R; flat 4, 5 */
 #define OC_DATA3 0x10016000ull /* a page R and a page RW; flat 6, 7 */
 #define OC_END 0x10018000ull
+#define OC_COUNT 0x10020000ull /* a page RW that no operand is aimed at, for loops; flat 8 */
 /* Segment bases: one odd, one that makes effective addresses negative. */
 #define OC_FS_BASE 0x5a5a1235ull
 #define OC_GS_BASE 0x7f0000001008ull
@@ -30,9 +31,10 @@
 #define OC_CS 0x33
 #define OC_SS 0x2b
 
-#define OC_MAX_INSNS 6
-#define OC_MAX_PATCHES 6
-#define OC_POOL 1024
+#define OC_MAX_INSNS 10
+#define OC_MAX_PATCHES 8
+#define OC_CODE_MAX 160
+#define OC_POOL 1152
 #define OC_FX 416  /* bytes of an FXSAVE image that count */
 #define OC_YMM 256 /* upper halves of the YMM registers */
 #define OC_DIFFS 128
@@ -93,7 +95,7 @@ static inline int64_t oc_flat(uint64_t va)
             return (int64_t)(va - starts[i] + (i + 1) * 2 * OC_PAGE);
         }
     }
-    return -1;
+    return va - OC_COUNT < OC_PAGE ? (int64_t)(va - OC_COUNT + 8 * OC_PAGE) : -1;
 }
 
 /* Bring the image into the state that a case starts with. */

@@ -27,7 +27,7 @@ static void start_case(struct gen *g, uint64_t number, struct oc_case *c)
 {
     g->state = g->seed ^ number * 0xd1342543de82ef95ull;
     g->c = c;
-    g->pool = 128; /* the code's */
+    g->pool = OC_CODE_MAX;
     c->n_patches = 1;
     c->n_insns = 0;
     c->undefined = c->ever_undefined = 0;
@@ -250,12 +250,29 @@ static void link_store(struct gen *g, uint8_t *b, const unsigned *start, unsigne
     memcpy(b + 2, &disp, 4);
 }
 
-static void sequence(struct gen *g)
+/* Go round from one to four times: count a byte of memory down. The count sets all flags, so what
+ * they are at the start is defined every time. Returns the bytes added. */
+#define LOOP_LEN 14
+static unsigned put_loop(struct gen *g, uint8_t *b, unsigned len)
 {
     struct oc_case *c = g->c;
-    uint8_t code[OC_MAX_INSNS * INSN_MAX_LEN + 32];
-    unsigned start[OC_MAX_INSNS + 1], n = 2 + gen_pick(g, OC_MAX_INSNS - 1), len = 0, k = 0;
-    bool branched = false;
+    uint32_t at = OC_COUNT + gen_pick(g, OC_PAGE), back = (uint32_t) - (len + LOOP_LEN);
+    uint8_t *p = b + len;
+    memcpy(p, "\x80\x2c\x25....\x01\x0f\x85", 10); /* sub byte [at], 1; jnz start */
+    memcpy(p + 3, &at, 4);
+    memcpy(p + 10, &back, 4);
+    c->pool[g->pool] = (uint8_t)(1 + gen_pick(g, 4));
+    c->patch[c->n_patches++] = (struct oc_patch){.va = at, .len = 1, .at = (uint16_t)g->pool++};
+    c->insn_len[c->n_insns++] = 8;
+    c->insn_len[c->n_insns++] = 6;
+    c->undefined = 0;
+    return LOOP_LEN;
+}
+
+/* What random registers hold in a sequence: some places to address, a stack. */
+static void aim_sequence(struct gen *g)
+{
+    struct oc_case *c = g->c;
     c->rflags &= ~(uint64_t)(gen_pick(g, 2) ? GEN_DF : 0);
     for (unsigned a = 0; a < 3; a++) {
         g->anchor[a] = (uint8_t)gen_pick(g, 16);
@@ -263,6 +280,15 @@ static void sequence(struct gen *g)
     }
     c->gpr[SP] = gen_target(g, 64) & ~7ull;
     c->gpr[CX] &= gen_pick(g, 2) ? 31 : ~0ull;
+}
+
+static void sequence(struct gen *g)
+{
+    struct oc_case *c = g->c;
+    uint8_t code[OC_MAX_INSNS * INSN_MAX_LEN + 32];
+    unsigned start[OC_MAX_INSNS + 1], n = 2 + gen_pick(g, OC_MAX_INSNS - 3), len = 0, k = 0;
+    bool branched = false;
+    aim_sequence(g);
     place_code(g, n * 5, true);
     bool store = gen_pick(g, 12) == 0;
     if (store) { /* mov byte ptr [rip + x], value */
@@ -293,13 +319,16 @@ static void sequence(struct gen *g)
         link_store(g, code, start, n);
     }
     c->n_insns = (uint8_t)n;
+    if (gen_pick(g, 3) == 0 && c->n_patches < OC_MAX_PATCHES && g->pool < OC_POOL) {
+        len += put_loop(g, code, len);
+    }
     put_code(g, code, len);
 }
 
 void gen_case(struct gen *g, uint64_t number, struct oc_case *c)
 {
     start_case(g, number, c);
-    g->sequence = gen_pick(g, 3) == 0;
+    g->sequence = gen_pick(g, 3) < (g->more_sequences ? 2 : 1);
     if (g->sequence) {
         sequence(g);
     } else {

@@ -31,6 +31,7 @@ struct gen {
     uint64_t code;
     uint8_t anchor[3]; /* registers that sequences address memory by */
     bool sequence;
+    bool more_sequences; /* two cases of three instead of one */
 };
 
 void gen_init(struct gen *g, uint64_t seed, uint64_t model);

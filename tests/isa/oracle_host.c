@@ -134,7 +134,7 @@ static int map_memory(void)
     if (host.image == MAP_FAILED || map_at(OC_CODE, 2, rw | PROT_EXEC, fd, 0) ||
         map_at(OC_DATA, 2, rw, fd, 2) || map_at(OC_DATA2, 1, rw, fd, 4) ||
         map_at(OC_DATA2 + OC_PAGE, 1, PROT_READ, fd, 5) || map_at(OC_DATA3, 1, PROT_READ, fd, 6) ||
-        map_at(OC_DATA3 + OC_PAGE, 1, rw, fd, 7)) {
+        map_at(OC_DATA3 + OC_PAGE, 1, rw, fd, 7) || map_at(OC_COUNT, 1, rw, fd, 8)) {
         return -1;
     }
     memcpy(host.image, host.shared->pristine, OC_IMAGE);

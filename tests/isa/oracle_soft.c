@@ -32,6 +32,13 @@
 #define STUB_BYTES 16u
 #define STACK_TOP (KERNEL + 0x4000)
 
+/* A page of code and one of data before the case, when its pages are to be in the TLB already. */
+#define WARM 0x7654321000ull /* where no branch of a case goes by chance */
+#define WARM_DATA (WARM + OC_PAGE)
+#define PD_WARM 0xc000u
+#define PT_WARM 0xd000u
+#define WARM_PHYS 0x10000u
+
 #define PTE_P 1ull
 #define PTE_W 2ull
 #define PTE_U 4ull
@@ -46,11 +53,49 @@ struct oracle_soft {
     const uint8_t *pristine;
     uint8_t *image;
     bool trapped;
+    bool warm; /* most cases meet a filled TLB */
 };
 
 static void put64(struct oracle_soft *s, gpa_t gpa, uint64_t value)
 {
     mem_write(s->mem, gpa, &value, 8);
+}
+
+static bool is_writable(uint64_t va)
+{
+    return va != OC_DATA2 + OC_PAGE && va != OC_DATA3;
+}
+
+static void put_warm(uint8_t **at, const char *opcode, unsigned n, uint64_t va, unsigned va_bytes)
+{
+    memcpy(*at, opcode, n);
+    memcpy(*at + n, &va, va_bytes);
+    *at += n + va_bytes;
+}
+
+/* Touch every page as it allows, then load RAX and jump to the case, without a change to anything
+ * else. */
+static void write_warm(struct oracle_soft *s)
+{
+    uint8_t code[512], *at = code;
+    for (uint64_t va = OC_CODE; va < OC_COUNT + OC_PAGE; va += OC_PAGE) {
+        if (oc_flat(va) >= 0) {
+            put_warm(&at, "\xa0", 1, va, 8); /* mov al, [va] */
+        }
+        if (oc_flat(va) >= 0 && va >= OC_DATA && is_writable(va)) {
+            put_warm(&at, "\xa2", 1, va, 8); /* mov [va], al */
+        }
+    }
+    put_warm(&at, "\x48\xa1", 2, WARM_DATA, 8); /* mov rax, [] */
+    uint64_t next = WARM + (uint64_t)(at - code) + 6;
+    put_warm(&at, "\xff\x25", 2, WARM_DATA + 8 - next, 4); /* jmp [rip +] */
+    mem_write(s->mem, WARM_PHYS, code, (size_t)(at - code));
+    put64(s, PDPT_USER + (WARM >> 30 & 511) * 8, PD_WARM | PTE_P | PTE_U);
+    put64(s, PD_WARM + (WARM >> 21 & 511) * 8, PT_WARM | PTE_P | PTE_U);
+    for (unsigned i = 0; i < 2; i++) {
+        put64(s, PT_WARM + (((WARM >> 12) + i) & 511) * 8,
+              (WARM_PHYS + i * OC_PAGE) | PTE_P | PTE_U | (i ? PTE_NX : 0));
+    }
 }
 
 static void write_page_tables(struct oracle_soft *s)
@@ -59,12 +104,11 @@ static void write_page_tables(struct oracle_soft *s)
     put64(s, PML4, PDPT_USER | all);
     put64(s, PDPT_USER, PD_USER | all);
     put64(s, PD_USER + (OC_CODE >> 21) * 8, PT_USER | all);
-    for (uint64_t va = OC_CODE; va < OC_END; va += OC_PAGE) {
+    for (uint64_t va = OC_CODE; va < OC_COUNT + OC_PAGE; va += OC_PAGE) {
         int64_t flat = oc_flat(va);
-        bool writable = va != OC_DATA2 + OC_PAGE && va != OC_DATA3;
         if (flat >= 0) {
             put64(s, PT_USER + (va >> 12 & 511) * 8,
-                  (IMAGE + (uint64_t)flat) | PTE_P | PTE_U | (writable ? PTE_W : 0) |
+                  (IMAGE + (uint64_t)flat) | PTE_P | PTE_U | (is_writable(va) ? PTE_W : 0) |
                       (va < OC_DATA ? 0 : PTE_NX));
         }
     }
@@ -140,8 +184,8 @@ static uint64_t no_read(void *opaque, uint64_t offset, unsigned size)
 
 static const struct bus_ops port_ops = {.read = no_read, .write = on_port};
 
-int oracle_soft_new(const uint8_t *pristine, const char *cpu, struct oracle_soft **out,
-                    struct sm_error *err)
+int oracle_soft_new(const uint8_t *pristine, const char *cpu, bool translate,
+                    struct oracle_soft **out, struct sm_error *err)
 {
     struct oracle_soft *s = aligned_alloc(64, (sizeof *s + 63) & ~(size_t)63);
     if (!s) {
@@ -149,11 +193,17 @@ int oracle_soft_new(const uint8_t *pristine, const char *cpu, struct oracle_soft
     }
     memset(s, 0, sizeof *s);
     s->pristine = pristine;
+    s->warm = translate;
     int rc = mem_new(RAM_BYTES, &s->mem, err);
     rc = rc ? rc : bus_add(&s->pio, PORT, 1, &port_ops, s, err);
     if (!rc) {
-        struct engine_config config = {
-            .mem = s->mem, .mmio = &s->mmio, .pio = &s->pio, .n_vcpus = 1, .cpu_model = cpu};
+        struct engine_config config = {.mem = s->mem,
+                                       .mmio = &s->mmio,
+                                       .pio = &s->pio,
+                                       .n_vcpus = 1,
+                                       .cpu_model = cpu,
+                                       .translate = translate ? ENGINE_TRANSLATE_ALL
+                                                              : ENGINE_TRANSLATE_NONE};
         rc = engine_soft.create(&config, &s->engine, err);
     }
     rc = rc ? rc : make_base(s, strcmp(cpu, "v3") == 0, err);
@@ -163,6 +213,7 @@ int oracle_soft_new(const uint8_t *pristine, const char *cpu, struct oracle_soft
     }
     write_page_tables(s);
     write_kernel(s);
+    write_warm(s);
     s->image = mem_ptr_write(s->mem, IMAGE, OC_IMAGE);
     memcpy(s->image, pristine, OC_IMAGE);
     *out = s;
@@ -234,6 +285,12 @@ int oracle_soft_run(struct oracle_soft *s, const struct oc_case *c, struct oc_re
     oc_apply(c, s->image);
     mem_wrote(s->mem, IMAGE, OC_CODE_BYTES);
     s->trapped = false;
+    if (s->warm && !(c->rflags & FL_TF) && (c->gpr[R_DX] % 5)) {
+        b->rip = WARM;
+        b->gpr[R_AX] = c->gpr[R_AX];
+        put64(s, WARM_PHYS + OC_PAGE, c->gpr[R_AX]);
+        put64(s, WARM_PHYS + OC_PAGE + 8, c->rip);
+    }
     int rc = engine_soft.set_state(s->engine, 0, b, err);
     rc = rc ? rc : engine_soft.run(s->engine, 0, &why, err);
     if (!rc && why != VCPU_EXIT_KICKED) {

@@ -4,13 +4,15 @@
 #define SM_ORACLE_SOFT_H
 
 #include "base/err.h"
+#include <stdbool.h>
+
 #include "oracle_case.h"
 
 struct oracle_soft;
 
-/* pristine (OC_IMAGE bytes) is borrowed. cpu: the CPU model's name. */
-int oracle_soft_new(const uint8_t *pristine, const char *cpu, struct oracle_soft **out,
-                    struct sm_error *err);
+/* pristine (OC_IMAGE bytes) is borrowed. cpu: the CPU model's name. translate: every block. */
+int oracle_soft_new(const uint8_t *pristine, const char *cpu, bool translate,
+                    struct oracle_soft **out, struct sm_error *err);
 void oracle_soft_free(struct oracle_soft *s);
 
 /* Run the case to its trap. An error means that the engine failed, or did not come to an end. */

@@ -61,8 +61,10 @@ static void on_console(void *opaque, const uint8_t *data, size_t len)
 
 static void usage(void)
 {
-    fprintf(stderr, "usage: boot_tool [--memory MIB] [--vcpus N] [--append TEXT] [--times] "
-                    "[--until TEXT] [--agent] [--timeout S] KERNEL INITRAMFS [LAYER...]\n");
+    fprintf(
+        stderr,
+        "usage: boot_tool [--memory MIB] [--vcpus N] [--append TEXT] [--times] "
+        "[--until TEXT] [--agent] [--timeout S] [--translate-all] KERNEL INITRAMFS [LAYER...]\n");
     exit(2);
 }
 
@@ -124,15 +126,11 @@ static int boot(const struct vm_config *config, struct tool *t, bool agent, int 
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"memory", required_argument, NULL, 'm'},
-        {"vcpus", required_argument, NULL, 'c'},
-        {"append", required_argument, NULL, 'a'},
-        {"until", required_argument, NULL, 'u'},
-        {"timeout", required_argument, NULL, 's'},
-        {"times", no_argument, NULL, 't'},
-        {"agent", no_argument, NULL, 'g'},
-        {"console", no_argument, NULL, 'o'},
-        {0},
+        {"memory", required_argument, NULL, 'm'},  {"vcpus", required_argument, NULL, 'c'},
+        {"append", required_argument, NULL, 'a'},  {"until", required_argument, NULL, 'u'},
+        {"timeout", required_argument, NULL, 's'}, {"times", no_argument, NULL, 't'},
+        {"agent", no_argument, NULL, 'g'},         {"translate-all", no_argument, NULL, 'x'},
+        {"console", no_argument, NULL, 'o'},       {0},
     };
     struct tool tool = {.seen_fd = eventfd(0, EFD_CLOEXEC)};
     struct vm_config config = {.engine = &engine_soft,
@@ -164,6 +162,9 @@ int main(int argc, char **argv)
             break;
         case 'g':
             agent = true;
+            break;
+        case 'x':
+            config.translate = ENGINE_TRANSLATE_ALL;
             break;
         case 'o':
             break; /* the console is always shown */

@@ -48,6 +48,7 @@ void blocks_reset(struct soft_cpu *cpu)
     c->used = 0;
     c->epoch++;
     stub_reset(c->stubs);
+    xlat_reset(c->xlat);
     soft_code_flush(cpu);
 }
 
@@ -162,6 +163,7 @@ static void drop_block(struct soft_cpu *cpu, struct block *b)
     /* Links from blocks of the same page carry no generation: turn the block itself into a way out.
      */
     b->ops[0].handler = lift_stale_entry;
+    xlat_forget(cpu->cache->xlat, b);
     if (cpu->block == b && cpu->running_op) {
         /* The running block changed its own code: leave after this instruction. */
         struct op *next = (struct op *)cpu->running_op + 1;
@@ -272,6 +274,15 @@ void blocks_wrote(struct soft_cpu *cpu, gpa_t gpa, unsigned len)
         blocks_drop(cpu, gpa, len);
     }
     post_all(cpu->engine, who & (uint8_t)~my_bit(cpu), gpa, len);
+}
+
+void blocks_ask_reset(struct soft_cpu *cpu)
+{
+    struct stale_queue *q = &cpu->cache->stale;
+    spin_lock(&q->lock);
+    q->overflow = true;
+    spin_unlock(&q->lock);
+    soft_notify(cpu, PEND_CODE);
 }
 
 void blocks_drain(struct soft_cpu *cpu)

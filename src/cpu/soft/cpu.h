@@ -126,6 +126,8 @@ struct soft_tlb_entry {
 #define SOFT_ITLB_SIZE 256
 #define SOFT_JUMP_BITS 12
 
+enum { GEN_LOCAL, GEN_GLOBAL, GEN_PAGE }; /* indices of soft_cpu.gen */
+
 struct soft_itlb_entry {
     uint64_t page; /* VA >> 12, plus 1 << 63 for user mode */
     gpa_t phys;
@@ -179,13 +181,14 @@ struct soft_cpu {
     /* By enum seg_index; [7] is 0 ("no segment"). In 64-bit mode only FS and GS are not 0; then
      * seg[].base has what the others were loaded with. */
     uint64_t seg_base[8];
-    /* Generation of cross-page block links and jump cache entries: [0] to pages of one address
-     * space, [1] to global pages. Links of another generation are looked up again. */
-    uint32_t gen[2];
+    /* Generation of block links and jump cache entries: to pages of one address space, to global
+     * pages, within a page (constant). Links of another generation are looked up again. */
+    uint32_t gen[3];
     const struct op
         *link_from;      /* borrowed: the branch to patch once its target is found, or NULL */
     uint64_t link_epoch; /* cache epoch that link_from belongs to */
     const struct op *running_op; /* borrowed: the last one that took a slow path */
+    uint64_t xlat_temp;          /* of translated code, within one instruction */
     bool stack_access;           /* the access under way is relative to RSP or RBP: #SS, not #GP */
     bool no_step;   /* no single-step trap now: an event took its place, or SS changed */
     bool irq_check; /* an interrupt may be waiting for IF or priority */

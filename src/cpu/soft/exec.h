@@ -26,9 +26,10 @@ struct op {
         };
         uint32_t gen; /* links: generation that disp (a struct block *) is valid in */
     };
-    uint8_t scale_seg; /* scale (log2) in bits 0-1, segment (index of seg_base[]) in bits 4-6 */
-    uint8_t len;       /* of the guest instruction */
-    uint16_t off;      /* of the guest instruction from block->rip */
+    /* scale (log2) in bits 0-1, segment (index of seg_base[]) in bits 4-6; links: GEN_* of gen */
+    uint8_t scale_seg;
+    uint8_t len;  /* of the guest instruction */
+    uint16_t off; /* of the guest instruction from block->rip */
 };
 _Static_assert(sizeof(struct op) == 32, "two operations per cache line");
 
@@ -59,6 +60,10 @@ struct block {
     bool dead;        /* dropped from the cache; memory is reused only when the whole cache is */
     bool crosses;     /* its one instruction touches a second guest page, phys2 */
     gpa_t phys2;
+    uint16_t heat;        /* runs until it is translated; of use while ops[0] counts them */
+    op_handler first;     /* what the interpreter runs for ops[0], whose handler may do more */
+    const void *body;     /* translated code jumps there, see xlat.h */
+    const uint8_t *bytes; /* copy of the guest code; NULL when it is not to be translated */
     struct block *hash_next;
     struct block *page_next[2]; /* other blocks that touch this page (first, second) */
     struct op ops[];
@@ -147,6 +152,9 @@ static inline void *call_ptr_slow(struct soft_cpu *cpu, const struct op *o, uint
                      : "memory", "cc");
     return (void *)va;
 }
+
+/* Run o's handler, from C code: translated code keeps no register. Returns what it returns. */
+const struct op *soft_enter_thunk(struct soft_cpu *cpu, const struct op *o);
 
 #define SOFT_DEFINE_LOAD(T, bits)                                                                  \
     typedef T guest_u##bits __attribute__((aligned(1), may_alias)); /* any address */              \

@@ -24,6 +24,7 @@ struct builder {
     bool have_prev;   /* prev was the instruction just before, and a plain operation */
     struct op ops[LIFT_MAX_OPS];
     struct flag_info info[LIFT_MAX_OPS];
+    uint8_t bytes[BLOCK_MAX_INSNS * INSN_MAX_LEN]; /* of the instructions */
 };
 
 struct op *lift_emit(struct lift *l, op_handler handler)
@@ -207,7 +208,8 @@ static struct block *store_block(struct builder *b, uint64_t rip, gpa_t phys, gp
 {
     struct soft_cpu *cpu = b->l.cpu;
     /* one operation more than needed: drop_block() may patch the one after the last */
-    struct block *block = blocks_alloc(cpu, sizeof *block + (b->l.n + 1) * sizeof(struct op));
+    size_t ops_bytes = (b->l.n + 1) * sizeof(struct op);
+    struct block *block = blocks_alloc(cpu, sizeof *block + ops_bytes + n_bytes);
     if (!block) {
         return NULL;
     }
@@ -224,6 +226,12 @@ static struct block *store_block(struct builder *b, uint64_t rip, gpa_t phys, gp
         block->ops[i] = b->ops[i];
     }
     block->ops[b->l.n] = (struct op){.handler = lift_stale_next};
+    uint8_t *bytes = (uint8_t *)block->ops + ops_bytes;
+    for (unsigned i = 0; i < n_bytes; i++) {
+        bytes[i] = b->bytes[i];
+    }
+    block->bytes = bytes;
+    xlat_watch(cpu->cache->xlat, block);
     return block;
 }
 
@@ -255,6 +263,9 @@ struct block *lift_block(struct soft_cpu *cpu, uint64_t rip, gpa_t phys)
             b->l.rip = rip;
             end_block(b, rip + (offset - start));
             break;
+        }
+        for (unsigned i = 0; i < b->insn.len; i++) {
+            b->bytes[offset - start + i] = b->insn.bytes[i];
         }
         b->l.insn = &b->insn;
         b->l.next_rip = b->l.rip + b->insn.len;

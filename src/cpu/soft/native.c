@@ -34,9 +34,7 @@ static bool has_operand(const struct insn *insn, unsigned kind)
     return insn->desc->op[0] == kind || insn->desc->op[1] == kind || insn->desc->op[2] == kind;
 }
 
-/* The one mandatory prefix (F2 and F3 win over 66), or 66 as operand size, or 0. A prefix without
- * meaning is dropped: it must not reach a host that gives it one. */
-static uint8_t kept_prefix(const struct insn *insn)
+uint8_t native_kept_prefix(const struct insn *insn)
 {
     uint8_t rep = 0;
     bool size16 = false;
@@ -104,7 +102,7 @@ static void put_opcode(struct emit *e, const struct insn *insn, const struct pla
         put(e, insn->bytes[opcode_end - 1]);
         return;
     }
-    uint8_t prefix = kept_prefix(insn);
+    uint8_t prefix = native_kept_prefix(insn);
     if (prefix != 0) {
         put(e, prefix);
     }

@@ -99,6 +99,10 @@ static inline bool native_avx_on(const struct soft_cpu *cpu)
     return (cpu->cr4 & CR4_OSXSAVE) != 0 && (cpu->xcr0 & 6) == 6;
 }
 
+/* The one mandatory prefix (F2 and F3 win over 66), or 66 as operand size, or 0. A prefix without
+ * meaning is dropped: it must not reach a host that gives it one. */
+uint8_t native_kept_prefix(const struct insn *insn);
+
 /* The guest's MXCSR while its state is in the host; set wants no reserved bits. */
 uint32_t fpstate_mxcsr(const struct soft_cpu *cpu);
 void fpstate_set_mxcsr(struct soft_cpu *cpu, uint32_t mxcsr);

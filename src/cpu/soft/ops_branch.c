@@ -34,7 +34,7 @@ const struct op *link_same_page(struct soft_cpu *cpu, const struct op *o)
 
 static const struct op *link_local(struct soft_cpu *cpu, const struct op *o)
 {
-    if (likely(o->gen == cpu->gen[0])) {
+    if (likely(o->gen == cpu->gen[GEN_LOCAL])) {
         return enter_block(cpu, o);
     }
     return link_unknown(cpu, o);
@@ -42,7 +42,7 @@ static const struct op *link_local(struct soft_cpu *cpu, const struct op *o)
 
 static const struct op *link_global(struct soft_cpu *cpu, const struct op *o)
 {
-    if (likely(o->gen == cpu->gen[1])) {
+    if (likely(o->gen == cpu->gen[GEN_GLOBAL])) {
         return enter_block(cpu, o);
     }
     return link_unknown(cpu, o);
@@ -61,8 +61,11 @@ void branch_link(struct soft_cpu *cpu, struct block *target)
     bool same_page =
         legacy_code_va(cpu, target->rip) >> 12 == legacy_code_va(cpu, cpu->block->rip) >> 12;
     if (!target->crosses && same_page && !cpu->block->crosses) {
+        o->scale_seg = GEN_PAGE;
+        o->gen = cpu->gen[GEN_PAGE];
         o->handler = link_same_page;
     } else {
+        o->scale_seg = j->global ? GEN_GLOBAL : GEN_LOCAL;
         o->gen = j->gen;
         o->handler = j->global ? link_global : link_local;
     }
@@ -85,6 +88,8 @@ void lift_emit_link(struct lift *l, uint64_t target)
     struct op *o = lift_emit(l, l->cpu->mode & MODE_CODE_LIMIT ? link_limited : link_unknown);
     o->imm = target;
     o->disp = l->off;
+    o->scale_seg = GEN_PAGE;
+    o->gen = 0; /* of no generation yet */
     o->len = 0; /* not an instruction of its own */
     o->off = (uint16_t)(l->off + l->insn->len);
 }

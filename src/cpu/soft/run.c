@@ -230,10 +230,10 @@ static void run_block(struct soft_cpu *cpu, struct block *b)
 {
     cpu->block = b;
 #ifdef SOFT_TAILCALL
-    b->ops[0].handler(cpu, b->ops);
+    soft_enter_thunk(cpu, b->ops);
 #else
     for (const struct op *o = b->ops; o;) {
-        o = o->handler(cpu, o);
+        o = soft_enter_thunk(cpu, o);
     }
 #endif
 }

@@ -16,8 +16,11 @@
 #include "cpu/soft/soft_state.h"
 #include "cpu/soft/stub.h"
 #include "cpu/soft/time.h"
+#include "cpu/soft/xlat.h"
 
 #define STUB_BYTES (1u << 20)
+#define XLAT_BYTES (8u << 20)
+#define XLAT_HOT 40 /* runs of a block before translating it pays */
 
 static int soft_probe(struct sm_error *err)
 {
@@ -35,6 +38,30 @@ static int make_pages(struct engine *e, struct sm_error *err)
     return SM_OK;
 }
 
+static int make_xlat(struct xlat **out, enum engine_translate what, struct sm_error *err)
+{
+    static const unsigned hot[] = {
+        [ENGINE_TRANSLATE_HOT] = XLAT_HOT, [ENGINE_TRANSLATE_ALL] = 1, [ENGINE_TRANSLATE_NONE] = 0};
+    struct xlat *x = *out = calloc(1, sizeof *x);
+    if (!x) {
+        return err_set(err, SM_ENOMEM, "out of memory for the translator");
+    }
+    int rc = stub_area_new(&x->area, XLAT_BYTES, err);
+    if (!rc) {
+        x->hot = hot[what];
+        xlat_reset(x);
+    }
+    return rc;
+}
+
+static void free_xlat(struct xlat *x)
+{
+    if (x) {
+        stub_area_free(x->area);
+    }
+    free(x);
+}
+
 static int make_cache(struct engine *e, struct block_cache **out, struct sm_error *err)
 {
     struct block_cache *c = *out = calloc(1, sizeof *c);
@@ -48,7 +75,8 @@ static int make_cache(struct engine *e, struct block_cache **out, struct sm_erro
     if (!c->arena || !c->pages || !c->builder) {
         return err_set(err, SM_ENOMEM, "out of memory for the code cache");
     }
-    return stub_area_new(&c->stubs, STUB_BYTES, err);
+    int rc = stub_area_new(&c->stubs, STUB_BYTES, err);
+    return rc ? rc : make_xlat(&c->xlat, e->config.translate, err);
 }
 
 static void free_cache(struct block_cache *c)
@@ -60,6 +88,7 @@ static void free_cache(struct block_cache *c)
     free(c->pages);
     free(c->builder);
     stub_area_free(c->stubs);
+    free_xlat(c->xlat);
     free(c);
 }
 
@@ -91,7 +120,7 @@ static int make_cpu(struct engine *e, unsigned index, enum model_id model, struc
     e->cpus[index] = cpu;
     cpu->engine = e;
     cpu->index = index;
-    cpu->gen[0] = cpu->gen[1] = 1;
+    cpu->gen[GEN_LOCAL] = cpu->gen[GEN_GLOBAL] = cpu->gen[GEN_PAGE] = 1;
     cpu->model = model;
     cpu->features = model >= MODEL_V3 ? INSN_MODEL_V3 : INSN_MODEL_V2;
     atomic_store(&cpu->resting, true);

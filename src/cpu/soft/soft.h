@@ -31,6 +31,7 @@
 struct stub_area;
 struct soft_ioapic;
 struct builder; /* lift.c */
+struct xlat;    /* xlat.h */
 
 #define BLOCK_HASH_BITS 14
 #define BLOCK_ARENA_BYTES (4u << 20)
@@ -57,6 +58,7 @@ struct block_cache {
     struct block **pages;    /* owned: by RAM page index, blocks that touch it */
     struct stub_area *stubs; /* owned: generated code that operations call */
     struct builder *builder; /* owned: scratch of lift_block() */
+    struct xlat *xlat;       /* owned: translated code */
     struct stale_queue stale;
 };
 
@@ -100,6 +102,8 @@ void blocks_drop(struct soft_cpu *cpu, gpa_t gpa, unsigned len);
 void blocks_note_write(struct engine *e, gpa_t gpa, uint64_t len);
 /* The vCPU itself stored len bytes, inside one page, to a page that had code of some vCPU. */
 void blocks_wrote(struct soft_cpu *cpu, gpa_t gpa, unsigned len);
+/* Have everything thrown away as soon as no block runs. */
+void blocks_ask_reset(struct soft_cpu *cpu);
 /* Drop what the stale queue names. */
 void blocks_drain(struct soft_cpu *cpu);
 
@@ -114,6 +118,15 @@ void branch_link(struct soft_cpu *cpu, struct block *target);
  * operation. */
 const struct op *lift_stale_entry(struct soft_cpu *cpu, const struct op *o);
 const struct op *lift_stale_next(struct soft_cpu *cpu, const struct op *o);
+
+/* ---- xlat.c: translation of blocks that run often (xlat.h) ---- */
+
+/* Forget all code. Also the first thing to do with a new one. */
+void xlat_reset(struct xlat *x);
+/* A new block: count its runs, if it is one to translate. */
+void xlat_watch(struct xlat *x, struct block *b);
+/* A block was dropped: no code leads into it any more. */
+void xlat_forget(struct xlat *x, struct block *b);
 
 /* ---- mmu.c ---- */
 

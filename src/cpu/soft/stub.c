@@ -22,7 +22,7 @@ static int same_bytes(const uint8_t *a, const uint8_t *b, unsigned len)
 
 void stub_reset(struct stub_area *a)
 {
-    for (uint32_t i = 0; i < a->n_slots; i++) {
+    for (uint32_t i = 0; a->n_used != 0 && i < a->n_slots; i++) {
         if (a->index[i].len != 0) {
             a->index[i].len = 0;
         }
@@ -60,6 +60,19 @@ const void *stub_add(struct stub_area *a, const void *bytes, unsigned len)
     const void *at = a->rx + a->used;
     a->used += need;
     return at;
+}
+
+uint8_t *stub_room(const struct stub_area *a, const uint8_t **run, size_t *len)
+{
+    *run = a->rx + a->used;
+    *len = a->size - a->used;
+    return a->rw + a->used;
+}
+
+void stub_take(struct stub_area *a, size_t len)
+{
+    len = (len + STUB_ALIGN - 1u) & ~(size_t)(STUB_ALIGN - 1);
+    a->used = len < a->size - a->used ? a->used + len : a->size;
 }
 
 size_t stub_used(const struct stub_area *a)

@@ -33,6 +33,14 @@ void stub_reset(struct stub_area *a);
  */
 const void *stub_add(struct stub_area *a, const void *bytes, unsigned len);
 
+/*
+ * Code written in place: stub_room() tells where the free part of the area is writable, where
+ * executable and how long it is; stub_take() makes its first len bytes used. Not shared with equal
+ * ones, so better in an area of their own.
+ */
+uint8_t *stub_room(const struct stub_area *a, const uint8_t **run, size_t *len);
+void stub_take(struct stub_area *a, size_t len);
+
 /* Bytes in use. */
 size_t stub_used(const struct stub_area *a);
 
