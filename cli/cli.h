@@ -55,9 +55,15 @@ void help_command(const struct cmd *cmd);
 /* Append to a NULL-terminated array; 0, or EXIT_OURS after saying why not. */
 int add_string(const char ***list, size_t *n, const char *value);
 
+int cmd_gc(const struct cmd *cmd, int argc, char **argv);
+int cmd_images(const struct cmd *cmd, int argc, char **argv);
+int cmd_inspect(const struct cmd *cmd, int argc, char **argv);
+int cmd_rmi(const struct cmd *cmd, int argc, char **argv);
+int cmd_verify(const struct cmd *cmd, int argc, char **argv);
 int cmd_pull(const struct cmd *cmd, int argc, char **argv);
 int cmd_run(const struct cmd *cmd, int argc, char **argv);
 int cmd_doctor(const struct cmd *cmd, int argc, char **argv);
-extern const struct opt run_options[], doctor_options[], pull_options[];
+extern const struct opt run_options[], doctor_options[], pull_options[], json_options[],
+    verify_options[];
 
 #endif

@@ -22,6 +22,18 @@ static const struct cmd commands[] = {
      "IMAGE is [HOST/]NAME[:TAG|@DIGEST], as for Docker. Credentials are Docker's, or those in\n"
      "SUPERMACHINE_REGISTRY_AUTH=HOST=USER:PASSWORD. What is there already is not fetched again.",
      pull_options, cmd_pull},
+    {"images", "List the images that the store has.", "[--json]", NULL, json_options, cmd_images},
+    {"inspect", "Tell what the store knows of an image, as JSON.", "[--json] IMAGE", NULL,
+     json_options, cmd_inspect},
+    {"rmi", "Remove images, and what only they need.", "[--json] IMAGE...",
+     "VMs that run from them go on.", json_options, cmd_rmi},
+    {"gc", "Remove what no image needs.", "[--json]",
+     "That is what broken pulls left, and layers of images that were run from a folder or an\n"
+     "archive; they are made again when needed. What is in use stays.",
+     json_options, cmd_gc},
+    {"verify", "Compare everything in the store with its checksum.", "[OPTION...]",
+     "The exit status is 1 when there are problems that were not repaired.", verify_options,
+     cmd_verify},
     {"doctor", "Say what this host can do: engines, kernel, images, store.", "[--json]", NULL,
      doctor_options, cmd_doctor},
     {"version", "Print the version.", "", NULL, NULL, cmd_version},

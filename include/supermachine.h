@@ -171,6 +171,61 @@ const char *sm_image_name(const sm_image *image);
 const char *sm_image_digest(const sm_image *image);
 void sm_image_free(sm_image *image);
 
+/* --- What the store has --- */
+
+struct sm_image_info {
+    const char *name;        /* as Docker writes it in full: docker.io/library/debian:12 */
+    const char *digest;      /* of the manifest */
+    const char *id;          /* digest of the config */
+    int64_t added_s;         /* when it was pulled: Unix time */
+    uint64_t layer_bytes;    /* on disk: of its layers as VMs use them */
+    uint64_t download_bytes; /* as its registry has them */
+    uint32_t layers;
+    int complete; /* 0: something of it is missing or damaged; the sizes are of what is there */
+};
+/* Call each for every image that has a name, in no order, until it returns non-zero, which is then
+ * returned. What info points to is valid during the call. */
+int sm_store_images(sm_store *store, int (*each)(void *opaque, const struct sm_image_info *info),
+                    void *opaque, struct sm_error *err);
+
+/* What was freed. */
+struct sm_freed {
+    uint64_t blobs, layers, bytes;
+    uint64_t in_use; /* items that no image needs, kept because a process uses them */
+};
+/* Take an image's name away, and remove what no other image needs. VMs that run from it go on.
+ * SM_ENOTFOUND. freed may be NULL. */
+int sm_store_remove(sm_store *store, const char *ref, struct sm_freed *freed, struct sm_error *err);
+/* Remove everything that no image needs: layers of images that were run from a folder or an
+ * archive (they are made again when needed), and what pulls that were broken off have left. Safe
+ * beside all other processes. freed may be NULL. */
+int sm_store_gc(sm_store *store, struct sm_freed *freed, struct sm_error *err);
+
+struct sm_verify_config {
+    size_t size;
+    uint32_t repair;             /* 1: remove what is damaged, and make or pull it again */
+    const char *const *insecure; /* as in sm_pull_config */
+    /* Called for each problem: what it is about, what is wrong, whether it was repaired. */
+    void (*problem)(void *opaque, const char *what, const char *why, int repaired);
+    void *opaque;
+};
+#define SM_VERIFY_CONFIG_INIT                                                                      \
+    {                                                                                              \
+        .size = sizeof(struct sm_verify_config)                                                    \
+    }
+struct sm_verified {
+    uint64_t images, blobs, layers, bytes; /* looked at */
+    uint64_t problems, repaired;
+};
+/* Read everything in the store, and compare it with its digests and checksums. SM_OK also when
+ * problems were found. config may be NULL. */
+int sm_store_verify(sm_store *store, const struct sm_verify_config *config, struct sm_verified *out,
+                    struct sm_error *err);
+
+/* What the store knows of an image, as JSON text: name, digests, layers, and the config as it is.
+ * *json is freed with sm_free. SM_ENOTFOUND; SM_ECORRUPT. */
+int sm_image_inspect(sm_store *store, const char *ref, char **json, struct sm_error *err);
+
 /*
  * What `docker run IMAGE ARG...` would execute: the image's Entrypoint followed by args, or by its
  * Cmd when args is NULL or empty. A non-NULL entrypoint takes the place of Entrypoint and Cmd; an

@@ -19,6 +19,7 @@ struct image_options {
                                 it); NULL: there are none */
     /* For names that the store does not have, or with fresh: how to pull them. */
     bool fresh;                  /* ask the registry although the store has the name */
+    const char *pinned;          /* with fresh: the digest to ask for, whatever the name says now */
     const char *const *insecure; /* borrowed, NULL-terminated, as registry_options.insecure */
     unsigned idle_ms, attempts;  /* 0: the defaults of http.h and registry.h */
     /* Called now and then while a pull runs, on the thread that called image_open; non-zero: stop

@@ -98,7 +98,8 @@ static int fetch_one(struct pull *p, const char *reference, const char *digest, 
 static int fetch_manifest(struct pull *p, struct sm_error *err)
 {
     const struct name *n = p->name;
-    int rc = fetch_one(p, n->digest[0] ? n->digest : n->tag, n->digest, NULL, err);
+    const char *digest = p->options->pinned ? p->options->pinned : n->digest;
+    int rc = fetch_one(p, digest[0] ? digest : n->tag, digest, NULL, err);
     for (int depth = 0; !rc && p->manifest.kind == MEDIA_INDEX; depth++) {
         const struct descriptor *next = NULL;
         struct manifest index = p->manifest;

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Why nothing is lost: with the catalog's lock held no name appears. An item that no name reaches
+ * is removed only under an exclusive lock on its file, so nobody holds it then; whoever opened it
+ * just before gets the lock afterwards, sees that the file has no name any more, and makes it
+ * again.
+ */
+#include "image/gc.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "image/reach_set.h"
+#include "image/store_impl.h"
+
+struct mark {
+    struct store *store;
+    struct reach_set *set;
+};
+
+static int mark_image(void *opaque, const struct catalog_record *record)
+{
+    struct mark *m = opaque;
+    /* A damaged image keeps what its documents still name; `verify` speaks of the rest. */
+    int rc = reach_set_image(m->set, m->store, record, NULL);
+    return rc == SM_ENOMEM ? rc : SM_OK;
+}
+
+/* Everything that names reach. Another kind of root (snapshots) adds its marks here. */
+static int mark_all(struct store *store, struct reach_set *set, struct sm_error *err)
+{
+    struct mark m = {store, set};
+    int rc = catalog_each(store, mark_image, NULL, &m, err);
+    reach_set_sort(set);
+    return rc == SM_ENOMEM ? err_set(err, rc, "out of memory") : rc;
+}
+
+/* The digest that a file of this kind is named by; false for what is none. */
+static bool digest_of(enum store_kind kind, const char *file, char digest[DIGEST_STR_SIZE])
+{
+    const char *suffix = store_suffix(kind);
+    if (strlen(file) != HASH_HEX_LEN + strlen(suffix) || strcmp(file + HASH_HEX_LEN, suffix) != 0) {
+        return false;
+    }
+    memcpy(digest, "sha256:", 7);
+    memcpy(digest + 7, file, HASH_HEX_LEN);
+    digest[7 + HASH_HEX_LEN] = '\0';
+    return digest_valid(digest);
+}
+
+static void remove_item(int folder, const char *file, enum store_kind kind, struct gc_report *out)
+{
+    struct stat st;
+    int fd = openat(folder, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0) {
+        return;
+    }
+    if (flock(fd, LOCK_EX | LOCK_NB)) {
+        out->held++;
+    } else if (fstat(fd, &st) == 0 && st.st_nlink > 0 && unlinkat(folder, file, 0) == 0) {
+        out->bytes += (uint64_t)st.st_blocks * 512;
+        *(kind == STORE_LAYER ? &out->layers : &out->blobs) += 1;
+    }
+    close(fd);
+}
+
+/* Remove items of one kind that are not in keep, and, when only is given, are in it. */
+static int sweep_kind(struct store *store, enum store_kind kind, const struct reach_set *keep,
+                      const struct reach_set *only, struct gc_report *out, struct sm_error *err)
+{
+    struct dirent *e;
+    char digest[DIGEST_STR_SIZE];
+    DIR *d = opendir(store_folder(store, kind));
+    if (!d) {
+        return err_sys(err, "cannot list the store %s", store_path(store));
+    }
+    while ((e = readdir(d))) {
+        if (digest_of(kind, e->d_name, digest) && !reach_set_has(keep, kind, digest) &&
+            (!only || reach_set_has(only, kind, digest))) {
+            remove_item(dirfd(d), e->d_name, kind, out);
+        }
+    }
+    closedir(d);
+    return SM_OK;
+}
+
+/* Lock files that nobody has locked: takers look whether theirs still has a name. */
+static void sweep_locks(struct store *store)
+{
+    struct dirent *e;
+    DIR *d = opendir(store->locks);
+    while (d && (e = readdir(d))) {
+        const char *dash = strchr(e->d_name, '-');
+        if (!dash || strlen(dash + 1) != HASH_HEX_LEN) {
+            continue;
+        }
+        int fd = openat(dirfd(d), e->d_name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+        if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) {
+            unlinkat(dirfd(d), e->d_name, 0);
+        }
+        if (fd >= 0) {
+            close(fd);
+        }
+    }
+    if (d) {
+        closedir(d);
+    }
+}
+
+/* With the catalog's lock held. */
+static int collect(struct store *store, const struct reach_set *only, struct gc_report *out,
+                   struct sm_error *err)
+{
+    struct reach_set keep = {0};
+    int rc = mark_all(store, &keep, err);
+    for (int k = 0; k < STORE_KINDS && !rc; k++) {
+        rc = sweep_kind(store, (enum store_kind)k, &keep, only, out, err);
+    }
+    reach_set_fini(&keep);
+    return rc;
+}
+
+int gc_collect(struct store *store, struct gc_report *out, struct sm_error *err)
+{
+    int lock;
+    *out = (struct gc_report){0};
+    int rc = catalog_lock(store, &lock, err);
+    if (!rc) {
+        rc = collect(store, NULL, out, err);
+        close(lock);
+        store_sweep(store);
+        sweep_locks(store);
+    }
+    return rc;
+}
+
+int gc_remove_image(struct store *store, const char *name, struct gc_report *out,
+                    struct sm_error *err)
+{
+    struct catalog_record record;
+    struct reach_set reached = {0};
+    int lock;
+    *out = (struct gc_report){0};
+    int rc = catalog_get(store, name, &record, err);
+    if (rc == SM_OK) {
+        reach_set_image(&reached, store, &record, NULL);
+        reach_set_sort(&reached);
+    }
+    if (rc == SM_OK || rc == SM_ECORRUPT) { /* a broken record is removed, too */
+        rc = catalog_remove(store, name, err);
+    }
+    rc = rc ? rc : catalog_lock(store, &lock, err);
+    if (!rc) {
+        rc = collect(store, &reached, out, err);
+        close(lock);
+    }
+    reach_set_fini(&reached);
+    return rc;
+}
