@@ -9,7 +9,11 @@ OP(nop)
 {
     NEXT;
 }
-/* The guest spins, maybe for a lock whose holder waits for this very host processor. */
+/*
+ * The guest spins, maybe for a lock whose holder waits for this very host processor. Measured with
+ * 600 processes started on 4 (8) vCPUs of 2 host processors: 2.5 s (3.6 s) without giving way, 1.6
+ * s (2.1 s) with, anywhere from 16 to 512 PAUSEs.
+ */
 OP(pause)
 {
     __builtin_ia32_pause();
