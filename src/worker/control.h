@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a worker and its owner say to each other: messages on a SOCK_SEQPACKET pair, each with at
+ * most one descriptor. Both ends are the same build. The owner checks what it reads as if the guest
+ * had written it, for a guest that broke out of the monitor could.
+ *
+ * The owner sends CONNECT and gets one REPLY with the same id. The worker sends READY once, CONSOLE
+ * at any time and ENDED last. When the owner's end closes, the worker exits.
+ */
+#ifndef SM_WORKER_CONTROL_H
+#define SM_WORKER_CONTROL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+#define CONTROL_FD 3 /* the worker's end, in the worker */
+#define CONTROL_PROBE                                                                              \
+    "--jail" /* only argument of a worker that shall say READY from its jail, and go */
+#define CONTROL_TEXT 512
+
+enum control_type {
+    CONTROL_READY = 1, /* code 0: the agent serves; else why the VM could not start. arg: enum
+                          jail_layer bits */
+    CONTROL_CONSOLE,   /* text: bytes of the guest's console */
+    CONTROL_ENDED,     /* arg: enum vm_end; code and text: what it means for who wanted it alive */
+    CONTROL_CONNECT,   /* arg: the guest's vsock port */
+    CONTROL_REPLY,     /* code and text: how it went; with a descriptor if code is 0 */
+};
+
+struct control_msg {
+    uint32_t type;
+    uint32_t id;
+    uint32_t arg;
+    int32_t code; /* enum sm_status */
+    int32_t os_errno;
+    uint32_t len; /* bytes of text; no NUL */
+    char text[CONTROL_TEXT];
+};
+
+void control_set_error(struct control_msg *m, int code, const struct sm_error *err);
+/* The error in a message, its text cut to one printable line. Returns its code. */
+int control_get_error(const struct control_msg *m, struct sm_error *err);
+
+/* Send a message, with a copy of passed_fd unless that is -1. 0, or -1 with errno. Any thread. */
+int control_send(int fd, const struct control_msg *m, int passed_fd);
+
+/* Wait for a message. 1; 0: the other end is closed; -1 with errno (EPROTO: not a message). The
+ * caller owns *passed_fd, which is -1 if there is none. */
+int control_receive(int fd, struct control_msg *m, int *passed_fd);
+
+#endif
