@@ -153,9 +153,6 @@ static inline void *call_ptr_slow(struct soft_cpu *cpu, const struct op *o, uint
     return (void *)va;
 }
 
-/* Run o's handler, from C code: translated code keeps no register. Returns what it returns. */
-const struct op *soft_enter_thunk(struct soft_cpu *cpu, const struct op *o);
-
 #define SOFT_DEFINE_LOAD(T, bits)                                                                  \
     typedef T guest_u##bits __attribute__((aligned(1), may_alias)); /* any address */              \
     static inline T load##bits(struct soft_cpu *cpu, const struct op *o, uint64_t va)              \

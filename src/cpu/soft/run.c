@@ -230,10 +230,10 @@ static void run_block(struct soft_cpu *cpu, struct block *b)
 {
     cpu->block = b;
 #ifdef SOFT_TAILCALL
-    soft_enter_thunk(cpu, b->ops);
+    b->ops[0].handler(cpu, b->ops);
 #else
     for (const struct op *o = b->ops; o;) {
-        o = soft_enter_thunk(cpu, o);
+        o = o->handler(cpu, o);
     }
 #endif
 }

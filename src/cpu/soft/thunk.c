@@ -3,8 +3,6 @@
  * Bridges from handlers to the slow memory paths that keep every register but RAX (exec.h says
  * why). In: RDI cpu, RSI op, RAX address, RCX size, RDX value or access kind. Out: RAX.
  */
-#include <stddef.h>
-
 #include "cpu/soft/exec.h"
 
 #define THUNK(name, target, shuffle)                                                               \
@@ -25,16 +23,3 @@ THUNK("soft_load_thunk", "soft_load_slow", "mov %rax, %rdx\n\t");
 THUNK("soft_store_thunk", "soft_store_slow", "mov %rdx, %r8\n\tmov %rax, %rdx\n\t");
 /* soft_ptr_slow(cpu, o, va, size, acc) */
 THUNK("soft_ptr_thunk", "soft_ptr_slow", "mov %rdx, %r8\n\tmov %rax, %rdx\n\t");
-
-/*
- * soft_enter_thunk(cpu, op): call op's handler and keep the caller's registers over it. Translated
- * code, which handlers may jump to, uses them all.
- */
-_Static_assert(offsetof(struct op, handler) == 0, "called through [op]");
-__asm__(".pushsection .text\n"
-        ".globl soft_enter_thunk\n.hidden soft_enter_thunk\n"
-        ".type soft_enter_thunk, @function\nsoft_enter_thunk:\n\t"
-        "push %rbx\n\tpush %rbp\n\tpush %r12\n\tpush %r13\n\tpush %r14\n\tpush %r15\n\t"
-        "sub $8, %rsp\n\tcall *(%rsi)\n\tadd $8, %rsp\n\t"
-        "pop %r15\n\tpop %r14\n\tpop %r13\n\tpop %r12\n\tpop %rbp\n\tpop %rbx\n\tret\n"
-        ".popsection\n");

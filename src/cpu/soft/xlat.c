@@ -14,6 +14,11 @@ static void move_all(struct emit_buf *b, unsigned opcode, unsigned but)
     }
 }
 
+/* Handlers are C functions, and one that cannot tail-call the next comes back when the chain ends:
+ * it finds its registers as it left them. */
+#define PUSH_KEPT "\x53\x55\x41\x54\x41\x55\x41\x56\x41\x57" /* push rbx, rbp, r12 to r15 */
+#define POP_KEPT "\x41\x5f\x41\x5e\x41\x5d\x41\x5c\x5d\x5b"
+
 static void open_buffer(struct xlat *x)
 {
     size_t room;
@@ -40,14 +45,16 @@ void xlat_reset(struct xlat *x)
     open_buffer(x);
     struct emit_buf *b = &x->b;
     x->load = emit_here(b);
+    EMIT(b, PUSH_KEPT);
     move_all(b, 0x8b, 16);
     EMIT(b, "\xff\xe0"); /* jmp rax */
     x->leave = emit_here(b);
     emit_rm64(b, 0x89, H_CX, block_field());
     move_all(b, 0x89, R_CX);
-    EMIT(b, "\xff\xe0");
+    EMIT(b, POP_KEPT "\xff\xe0");
     x->interpret = emit_here(b);
     move_all(b, 0x89, 16);
+    EMIT(b, POP_KEPT);
     emit_rm64(b, 0x89, H_AX, block_field());
     emit_rm64(b, 0x8d, H_SI, host_at(H_AX, (uint32_t)offsetof(struct block, ops)));
     emit_rm32(b, 0xff, 4, host_at(H_SI, (uint32_t)offsetof(struct op, handler)));
