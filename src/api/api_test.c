@@ -10,11 +10,8 @@
 #include <setjmp.h>
 #include <cmocka.h>
 #include <dirent.h>
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <sys/pidfd.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <supermachine.h>
@@ -266,77 +263,6 @@ static void test_guest_ends(void **state)
     }
 }
 
-/* The first child of this process. */
-static pid_t find_child(void)
-{
-    char text[64] = "";
-    FILE *f = fopen("/proc/thread-self/children", "r");
-    assert_non_null(f);
-    assert_non_null(fgets(text, sizeof text, f));
-    fclose(f);
-    return (pid_t)strtol(text, NULL, 10);
-}
-
-/* A VM's process that is killed is an error on that VM, and the other goes on. */
-static void test_killed_process(void **state)
-{
-    const char *const argv[] = {"sleep", "1000", NULL};
-    struct sm_exec_spec spec = SM_EXEC_SPEC_INIT;
-    struct sm_outcome outcome;
-    struct sm_output out;
-    struct sm_error err = {0};
-    sm_exec *exec;
-    sm_vm *vm = start(*state, NULL);
-    pid_t pid = find_child();
-    sm_vm *other = start(*state, NULL);
-    spec.argv = argv;
-    assert_int_equal(sm_exec_start(vm, &spec, &exec, &err), 0);
-    assert_int_equal(sm_exec_wait(exec, 200, &outcome, &err), SM_ETIMEDOUT);
-    assert_int_equal(kill(pid, SIGKILL), 0);
-    assert_int_equal(sm_exec_wait(exec, -1, &outcome, &err), SM_EENGINE);
-    assert_non_null(strstr(err.text, "killed by signal 9"));
-    sm_exec_free(exec);
-    assert_int_equal(sm_vm_state(vm), SM_VM_FAILED);
-    assert_int_equal(sm_exec_start(vm, &spec, &exec, &err), SM_EENGINE);
-    output(other, "echo alive", &out);
-    assert_string_equal(out.out, "alive\n");
-    sm_output_fini(&out);
-    sm_vm_free(vm);
-    sm_vm_free(other);
-}
-
-/* The owner's death is the VM's, however it comes. */
-static void test_owner_dies(void **state)
-{
-    struct fixture *f = *state;
-    int pipes[2];
-    pid_t child = -1;
-    char byte;
-    assert_int_equal(pipe(pipes), 0);
-    pid_t owner = fork();
-    if (owner == 0) {
-        struct sm_error err;
-        sm_vm *vm;
-        if (sm_vm_start(f->image, NULL, &vm, &err) != 0)
-            _exit(1);
-        pid_t pid = find_child();
-        if (write(pipes[1], &pid, sizeof pid) != sizeof pid)
-            _exit(1);
-        pause();
-    }
-    close(pipes[1]);
-    assert_int_equal(read(pipes[0], &child, sizeof child), sizeof child);
-    int pidfd = pidfd_open(child, 0);
-    assert_true(pidfd >= 0);
-    kill(owner, SIGKILL);
-    waitpid(owner, NULL, 0);
-    assert_int_equal(read(pipes[0], &byte, 1), 0);
-    struct pollfd p = {.fd = pidfd, .events = POLLIN};
-    assert_int_equal(poll(&p, 1, 20000), 1);
-    close(pidfd);
-    close(pipes[0]);
-}
-
 static void test_bad_configs(void **state)
 {
     struct fixture *f = *state;
@@ -389,17 +315,6 @@ static void test_commands_of_images(void **state)
     sm_free(argv);
     assert_int_equal(sm_image_command(f->image, "", none, &argv, &err), SM_EINVAL);
     assert_null(argv);
-}
-
-static void test_jail(void **state)
-{
-    struct fixture *f = *state;
-    struct sm_error err = {0};
-    unsigned layers;
-    if (sm_jail_probe(f->store, &layers, &err) != 0)
-        fail_msg("%s", err.text);
-    assert_true(layers & SM_JAIL_NO_NEW_PRIVS);
-    assert_true(layers & SM_JAIL_CAPABILITIES);
 }
 
 static void test_engines(void **state)
@@ -461,9 +376,6 @@ int main(void)
         cmocka_unit_test(test_parallel),
         cmocka_unit_test(test_stop),
         cmocka_unit_test(test_guest_ends),
-        cmocka_unit_test(test_killed_process),
-        cmocka_unit_test(test_owner_dies),
-        cmocka_unit_test(test_jail),
         cmocka_unit_test(test_bad_configs),
         cmocka_unit_test(test_nothing_left),
     };

@@ -138,8 +138,6 @@ int vm_new(const struct vm_config *config, struct vm **out, struct sm_error *err
         return err_set(err, SM_ENOMEM, "out of memory");
     vm->ops = config->engine;
     vm->n_vcpus = config->vcpus;
-    vm->on_thread = config->on_thread;
-    vm->on_thread_opaque = config->on_thread_opaque;
     vm->end_fd = -1;
     vm->beacon_fd = -1;
     pthread_mutex_init(&vm->lock, NULL);

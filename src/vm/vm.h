@@ -21,8 +21,6 @@ struct vm;
 /* The largest memory_bytes that vm_new accepts here: the host's RAM. */
 uint64_t vm_memory_max(void);
 
-enum vm_thread { VM_THREAD_LOOP, VM_THREAD_VCPU };
-
 struct vm_config {
     const struct engine_ops *engine;
     uint64_t memory_bytes; /* multiple of 2 MiB */
@@ -39,9 +37,6 @@ struct vm_config {
      * are kept in any case for vm_console_tail(). */
     void (*console)(void *opaque, const uint8_t *data, size_t len);
     void *console_opaque;
-    /* Called first on each thread that vm_start makes; NULL: nothing to do there. */
-    void (*on_thread)(void *opaque, enum vm_thread which);
-    void *on_thread_opaque;
 };
 
 /* Why a VM is no longer running. */
@@ -66,8 +61,6 @@ void vm_stop(struct vm *vm);
 /* Wait until the VM ended, at most timeout_ms (-1: for ever). SM_ETIMEDOUT if it still runs; else 0
  * and *end, with err filled as well when *end is VM_END_FAILED. */
 int vm_wait(struct vm *vm, int timeout_ms, enum vm_end *end, struct sm_error *err);
-/* Why a VM that ended is of no use any more: fills err, returns its code; 0 while it runs. */
-int vm_end_error(struct vm *vm, struct sm_error *err);
 /* An eventfd that becomes readable when the VM has ended; borrowed. */
 int vm_end_fd(const struct vm *vm);
 

@@ -55,8 +55,6 @@ struct vm {
     unsigned n_virtio;
     struct engine *engine;
 
-    void (*on_thread)(void *opaque, enum vm_thread which); /* or NULL */
-    void *on_thread_opaque;                                /* borrowed */
     struct vm_vcpu vcpus[ENGINE_MAX_VCPUS];
     atomic_bool stopping; /* vCPU threads leave at their next exit */
 

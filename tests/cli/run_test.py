@@ -297,7 +297,6 @@ class OtherCommands(Case):
                 self.assertRegex(text, r"(?m)^ +kvm: ")
         self.assertIn(self.home, text)
         self.assertIn("vmlinuz", text)
-        self.assertRegex(text, r"(?m)^jail +no-new-privileges")
         if not os.path.exists("/dev/kvm"):
             self.assertIn("/dev/kvm does not exist", text)
 
