@@ -62,8 +62,9 @@ int cmd_rmi(const struct cmd *cmd, int argc, char **argv);
 int cmd_verify(const struct cmd *cmd, int argc, char **argv);
 int cmd_pull(const struct cmd *cmd, int argc, char **argv);
 int cmd_run(const struct cmd *cmd, int argc, char **argv);
+int cmd_bake(const struct cmd *cmd, int argc, char **argv);
 int cmd_doctor(const struct cmd *cmd, int argc, char **argv);
-extern const struct opt run_options[], doctor_options[], pull_options[], json_options[],
-    verify_options[];
+extern const struct opt run_options[], bake_options[], doctor_options[], pull_options[],
+    json_options[], verify_options[];
 
 #endif

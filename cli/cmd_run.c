@@ -94,11 +94,8 @@ static int start_vm(struct run *r)
 {
     struct sm_vm_config config = SM_VM_CONFIG_INIT;
     struct sm_error err = {0};
-    config.engine = r->opts.engine;
-    config.memory_mib = r->opts.memory_mib;
-    config.vcpus = r->opts.vcpus;
-    config.cpu = r->opts.cpu;
-    config.kernel = r->opts.kernel;
+    machine_opts_fill(&r->opts.machine, &config);
+    config.snapshots = r->opts.cold ? SM_SNAPSHOTS_NEVER : SM_SNAPSHOTS_AUTO;
     config.console = keep_console;
     config.console_opaque = r;
     if (r->opts.timeout_ms) {
@@ -110,8 +107,9 @@ static int start_vm(struct run *r)
         return timed_out(r);
     if (rc == SM_EGUEST)
         show_tail(r);
-    if (rc && r->opts.kernel && !strstr(err.text, r->opts.kernel))
-        return say("run: cannot start a VM with the kernel %s: %s", r->opts.kernel, err.text);
+    if (rc && r->opts.machine.kernel && !strstr(err.text, r->opts.machine.kernel))
+        return say("run: cannot start a VM with the kernel %s: %s", r->opts.machine.kernel,
+                   err.text);
     return rc ? say("run: cannot start a VM: %s", err.text) : 0;
 }
 
@@ -178,10 +176,14 @@ static int on_progress(void *opaque, const struct sm_layer_progress *layers, siz
     return signals_stop_pull(&r->signals);
 }
 
-/* The store's image, else the registry's. */
+/* A snapshot, else the store's image, else the registry's. */
 static int get_image(struct run *r, struct sm_error *err)
 {
+    static const char snapshot[] = "snapshot:";
     struct sm_pull_config config = SM_PULL_CONFIG_INIT;
+    if (strncmp(r->opts.image, snapshot, sizeof snapshot - 1) == 0)
+        return sm_image_from_snapshot(r->store, r->opts.image + sizeof snapshot - 1, &r->image,
+                                      err);
     config.if_missing = 1;
     config.insecure = (const char *const *)r->opts.insecure;
     config.progress = on_progress;

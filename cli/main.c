@@ -13,7 +13,8 @@ static const struct cmd commands[] = {
     {"run", "Start a microVM from an image, and run a command in it.",
      "[OPTION...] IMAGE [COMMAND [ARG...]]",
      "IMAGE is busybox (built in), [HOST/]NAME[:TAG|@DIGEST] from the store or its registry,\n"
-     "oci:DIR[:TAG] or docker-archive:FILE[:NAME].\n"
+     "oci:DIR[:TAG], docker-archive:FILE[:NAME] or snapshot:DIR.\n"
+     "The first run of an image boots it and keeps a snapshot, from which later ones start.\n"
      "Without COMMAND the image's own is run. The exit status is the command's; 124: timed out;\n"
      "125: supermachine failed; 126: COMMAND cannot be executed; 127: it was not found.\n"
      "Ctrl-C interrupts the command, a second one ends the VM.",
@@ -34,6 +35,10 @@ static const struct cmd commands[] = {
     {"verify", "Compare everything in the store with its checksum.", "[OPTION...]",
      "The exit status is 1 when there are problems that were not repaired.", verify_options,
      cmd_verify},
+    {"bake", "Make the snapshot from which `run` starts an image.", "[OPTION...] IMAGE",
+     "Prints the snapshot's folder, which `run snapshot:DIR` takes, too. Without --warmup it is\n"
+     "what the first `run` makes. Nothing is done if it is there already.",
+     bake_options, cmd_bake},
     {"doctor", "Say what this host can do: engines, kernel, images, store.", "[--json]", NULL,
      doctor_options, cmd_doctor},
     {"version", "Print the version.", "", NULL, NULL, cmd_version},

@@ -10,17 +10,12 @@
 #define TIMEOUT_MAX_S 31536000.0 /* a year */
 
 enum {
-    OPT_ENGINE = 1,
-    OPT_MEMORY,
-    OPT_VCPUS,
-    OPT_CPU,
-    OPT_ENV,
+    OPT_ENV = MACHINE_OPT_END,
     OPT_WORKDIR,
     OPT_USER,
     OPT_INTERACTIVE,
     OPT_TTY,
     OPT_ENTRYPOINT,
-    OPT_KERNEL,
     OPT_TIMEOUT,
     OPT_COLD,
     OPT_INSECURE,
@@ -34,70 +29,12 @@ const struct opt run_options[] = {
     {'w', "workdir", "DIR", "run in this folder", OPT_WORKDIR},
     {0, "entrypoint", "PROGRAM", "in place of the image's Entrypoint and Cmd", OPT_ENTRYPOINT},
     {0, "timeout", "SECONDS", "end the VM this long after its start", OPT_TIMEOUT},
-    {0, "memory", "MIB", "the VM's memory (default 256)", OPT_MEMORY},
-    {0, "vcpus", "N", "the VM's processors (1)", OPT_VCPUS},
-    {0, "cpu", "v2|v3", "the processor model (default the highest the host has)", OPT_CPU},
-    {0, "engine", "auto|kvm|soft", "what runs guest instructions (default auto)", OPT_ENGINE},
-    {0, "kernel", "FILE", "another Linux kernel: bzImage or ELF vmlinux", OPT_KERNEL},
+    MACHINE_OPTIONS,
     {0, "insecure-registry", "HOST[:PORT]", "it may speak http, or show any certificate",
      OPT_INSECURE},
-    {0, "cold", NULL, "boot, even if there is a snapshot (this version always does)", OPT_COLD},
+    {0, "cold", NULL, "boot; neither use a snapshot nor make one", OPT_COLD},
     {0},
 };
-
-static int parse_engine(struct run_opts *o, const char *value)
-{
-    if (strcmp(value, "auto") == 0)
-        o->engine = SM_ENGINE_AUTO;
-    else if (strcmp(value, "kvm") == 0)
-        o->engine = SM_ENGINE_KVM;
-    else if (strcmp(value, "soft") == 0)
-        o->engine = SM_ENGINE_SOFT;
-    else
-        return say("run: --engine %.60s: must be auto, kvm or soft", value);
-    return 0;
-}
-
-static int parse_cpu(struct run_opts *o, const char *value)
-{
-    if (strcmp(value, "v2") != 0 && strcmp(value, "v3") != 0)
-        return say("run: --cpu %.60s: must be v2 or v3", value);
-    o->cpu = value;
-    return 0;
-}
-
-/* A plain decimal number. */
-static bool parse_number(const char *text, uint64_t *out)
-{
-    char *end;
-    errno = 0;
-    *out = strtoull(text, &end, 10);
-    return text[0] >= '0' && text[0] <= '9' && !*end && errno == 0;
-}
-
-static int parse_memory(struct run_opts *o, const char *value)
-{
-    struct sm_limits limits;
-    uint64_t mib;
-    sm_limits(&limits);
-    if (!parse_number(value, &mib) || mib < limits.memory_min_mib || mib > limits.memory_max_mib)
-        return say(
-            "run: --memory %.60s: must be a number of MiB from %u to %u (this host's memory)",
-            value, limits.memory_min_mib, limits.memory_max_mib);
-    o->memory_mib = (uint32_t)mib;
-    return 0;
-}
-
-static int parse_vcpus(struct run_opts *o, const char *value)
-{
-    struct sm_limits limits;
-    uint64_t n;
-    sm_limits(&limits);
-    if (!parse_number(value, &n) || n < 1 || n > limits.vcpus_max)
-        return say("run: --vcpus %.60s: must be a number from 1 to %u", value, limits.vcpus_max);
-    o->vcpus = (uint32_t)n;
-    return 0;
-}
 
 static int parse_timeout(struct run_opts *o, const char *value)
 {
@@ -133,14 +70,6 @@ static int add_env(struct run_opts *o, const char *value, int max)
 static int take(struct run_opts *o, int id, const char *value, int argc)
 {
     switch (id) {
-    case OPT_ENGINE:
-        return parse_engine(o, value);
-    case OPT_MEMORY:
-        return parse_memory(o, value);
-    case OPT_VCPUS:
-        return parse_vcpus(o, value);
-    case OPT_CPU:
-        return parse_cpu(o, value);
     case OPT_TIMEOUT:
         return parse_timeout(o, value);
     case OPT_ENV:
@@ -154,9 +83,6 @@ static int take(struct run_opts *o, int id, const char *value, int argc)
     case OPT_ENTRYPOINT:
         o->entrypoint = value;
         return 0;
-    case OPT_KERNEL:
-        o->kernel = value;
-        return 0;
     case OPT_INSECURE:
         return add_string(&o->insecure, &o->n_insecure, value);
     case OPT_INTERACTIVE:
@@ -165,8 +91,11 @@ static int take(struct run_opts *o, int id, const char *value, int argc)
     case OPT_TTY:
         o->tty = true;
         return 0;
-    default: /* OPT_COLD */
+    case OPT_COLD:
+        o->cold = true;
         return 0;
+    default:
+        return machine_opts_take(&o->machine, "run", id, value);
     }
 }
 

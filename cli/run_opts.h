@@ -6,19 +6,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "cli.h"
+#include "machine_opts.h"
 
 #define RUN_OPTS_GO (-1)
 
 struct run_opts {
-    uint32_t engine, memory_mib, vcpus;
+    struct machine_opts machine;
     int64_t timeout_ms; /* 0: none */
-    const char *cpu, *kernel, *cwd, *user, *entrypoint;
+    const char *cwd, *user, *entrypoint;
     char **env; /* owned array of borrowed strings, NULL-terminated */
     size_t n_env;
     const char **insecure; /* owned array of borrowed strings, NULL-terminated; or NULL */
     size_t n_insecure;
-    bool interactive, tty;
+    bool interactive, tty, cold;
     const char *image;
     char **args; /* NULL-terminated */
 };

@@ -13,7 +13,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bake.h"
 #include "etc.h"
+#include "klog.h"
 
 /* <linux/random.h>, which musl's include path does not have (random(4)). */
 #define RNDADDENTROPY _IOW('R', 0x03, int[2])
@@ -74,13 +76,14 @@ static int fail(struct launch_report *r, const char *what)
     return 0;
 }
 
-static int setup(const struct setup *s, struct launch_report *r)
+static int setup(struct server *server, const struct setup *s, struct launch_report *r)
 {
     const struct codec_item *entropy = &s->items[PROTO_ITEM_ENTROPY];
     const struct codec_item *clock = &s->items[PROTO_ITEM_CLOCK];
     const struct codec_item *name = &s->items[PROTO_ITEM_HOSTNAME];
     const struct codec_item *hosts = &s->items[PROTO_ITEM_HOSTS];
     const struct codec_item *resolv = &s->items[PROTO_ITEM_RESOLV_CONF];
+    const struct codec_item *machine_id = &s->items[PROTO_ITEM_MACHINE_ID];
 
     if (entropy->data && add_entropy(entropy) < 0)
         return fail(r, "the random seed");
@@ -94,6 +97,9 @@ static int setup(const struct setup *s, struct launch_report *r)
     if (resolv->data &&
         etc_write_file("/etc/resolv.conf", (const char *)resolv->data, resolv->length) < 0)
         return fail(r, "/etc/resolv.conf");
+    if (machine_id->data && etc_set_machine_id((const char *)machine_id->data, machine_id->length,
+                                               server_wrote_machine_id(server)) < 0)
+        klog_info("/etc/machine-id not written: %s", strerror(errno));
     return 0;
 }
 
@@ -105,6 +111,10 @@ int control_request(struct server *s, const struct codec_frame *f, struct launch
     switch (f->type) {
     case PROTO_PING:
         return 0;
+    case PROTO_BAKE:
+        if (server_is_init(s))
+            bake_make_small();
+        return 0;
     case PROTO_SHUTDOWN:
         codec_u32_parse(f, &grace_ms);
         if (grace_ms > PROTO_GRACE_MAX_MS)
@@ -114,7 +124,7 @@ int control_request(struct server *s, const struct codec_frame *f, struct launch
     case PROTO_SETUP:
         if (setup_parse(f, &items) < 0)
             return -1;
-        return server_is_init(s) ? setup(&items, r) : 0;
+        return server_is_init(s) ? setup(s, &items, r) : 0;
     default:
         return -1;
     }

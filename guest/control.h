@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* SETUP, PING and SHUTDOWN. */
+/* SETUP, BAKE, PING and SHUTDOWN. */
 #ifndef SM_GUEST_CONTROL_H
 #define SM_GUEST_CONTROL_H
 

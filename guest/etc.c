@@ -62,6 +62,19 @@ int etc_write_hosts(const char *extra, size_t len)
     return etc_write_file("/etc/hosts", text, (size_t)n);
 }
 
+int etc_set_machine_id(const char *id, size_t len, bool *ours)
+{
+    char line[PROTO_MACHINE_ID_LEN + 1];
+    struct stat st;
+
+    if (!*ours && lstat("/etc/machine-id", &st) == 0 && (!S_ISREG(st.st_mode) || st.st_size > 0))
+        return 0;
+    memcpy(line, id, len);
+    line[len] = '\n';
+    *ours = etc_write_file("/etc/machine-id", line, len + 1) == 0;
+    return *ours ? 0 : -1;
+}
+
 void etc_init(const char *hostname)
 {
     struct stat st;

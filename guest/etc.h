@@ -3,6 +3,7 @@
 #ifndef SM_GUEST_ETC_H
 #define SM_GUEST_ETC_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Kernel's host name and /etc/hostname. A missing or unwritable /etc is no error. */
@@ -11,6 +12,8 @@ int etc_set_hostname(const char *name, size_t len);
 int etc_write_hosts(const char *extra, size_t len);
 /* Replaces path with a regular file; never follows or opens what stands there. */
 int etc_write_file(const char *path, const char *text, size_t len);
+/* /etc/machine-id (machine-id(5)), unless the image has one; *ours: the agent has written it. */
+int etc_set_machine_id(const char *id, size_t len, bool *ours);
 /* All of it with defaults, once at boot. */
 void etc_init(const char *hostname);
 

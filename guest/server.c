@@ -34,6 +34,7 @@ struct server {
     struct source listener, signals;
     struct session *sessions; /* owned */
     size_t session_count;
+    bool wrote_machine_id;
     enum server_phase phase;
     uint64_t deadline_ms; /* of the phase */
 };
@@ -44,6 +45,11 @@ static uint64_t now_ms(void)
 
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+bool *server_wrote_machine_id(struct server *s)
+{
+    return &s->wrote_machine_id;
 }
 
 bool server_is_init(const struct server *s)

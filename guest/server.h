@@ -37,6 +37,9 @@ void server_watch(struct server *s, struct source *src, uint32_t events, bool ev
 void server_unwatch(struct server *s, struct source *src); /* and close; fine when there is none */
 void server_retire(struct server *s, struct session *session); /* free it after this round */
 void server_shutdown(struct server *s, uint32_t grace_ms);
+/* Whether /etc/machine-id is of the agent's making, and so may be replaced. The caller may set it.
+ */
+bool *server_wrote_machine_id(struct server *s);
 bool server_is_init(const struct server *s);
 
 #endif

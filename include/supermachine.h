@@ -245,12 +245,20 @@ enum sm_engine {
     SM_ENGINE_SOFT = 2, /* the built-in software processor: runs everywhere */
 };
 
+/* What sm_vm_start does with snapshots in the store. */
+enum sm_snapshots {
+    SM_SNAPSHOTS_AUTO = 0,  /* start from one that fits; the first start boots and makes it */
+    SM_SNAPSHOTS_NEVER = 1, /* boot, and make none */
+    SM_SNAPSHOTS_NEW = 2,   /* boot, and make one in place of what is there */
+};
+
 struct sm_vm_config {
     size_t size;
     uint32_t engine;     /* enum sm_engine */
     uint32_t memory_mib; /* 0: sm_limits' default; odd sizes are rounded up to even */
     uint32_t vcpus;      /* 1 to sm_limits' vcpus_max; 0: 1 */
     const char *kernel;  /* bzImage or ELF vmlinux; NULL: the one in data_dir */
+    uint32_t snapshots;  /* enum sm_snapshots */
     uint32_t start_ms;   /* give up when the guest is not ready after this time; 0: 120000 */
     /* Console bytes of the guest (kernel messages), as hostile as all that comes from there. Called
      * on a thread of the VM until it has ended; NULL drops them. */
@@ -264,8 +272,12 @@ struct sm_vm_config {
     }
 
 /*
- * Boot a VM with the image as its root file system; returns when commands can be run in it. What
+ * Start a VM with the image as its root file system; returns when commands can be run in it. What
  * the guest writes is kept in its memory and gone with the VM. config may be NULL.
+ *
+ * The first start boots, and then leaves a snapshot in the store, from which later ones go on (enum
+ * sm_snapshots). A VM started from one has its own random numbers, host name and machine id, and
+ * the right time, before any command runs in it.
  *
  * SM_EINVAL: a value of config is out of range; SM_ENOTFOUND, SM_EIO: kernel or initramfs cannot be
  * read; SM_ECORRUPT, SM_EUNSUPPORTED: it is no kernel; SM_EUNSUPPORTED: the processor lacks
@@ -274,6 +286,41 @@ struct sm_vm_config {
  */
 int sm_vm_start(sm_image *image, const struct sm_vm_config *config, sm_vm **out,
                 struct sm_error *err);
+
+/* --- Snapshots --- */
+
+struct sm_bake_config {
+    size_t size;
+    const struct sm_vm_config *vm; /* the machine; NULL: all defaults */
+    const char *const *warmup;     /* shell commands to run before it is taken, or NULL */
+};
+#define SM_BAKE_CONFIG_INIT                                                                        \
+    {                                                                                              \
+        .size = sizeof(struct sm_bake_config)                                                      \
+    }
+
+/*
+ * Make the snapshot from which sm_vm_start starts this machine: boot, run the warm-up commands,
+ * save. If the store has just that already, nothing is done; if another process makes it, wait.
+ * *path: its folder, freed with sm_free. config may be NULL. Errors as of sm_vm_start; also
+ * SM_EGUEST: a warm-up command did not end with 0; SM_ENOSPC, SM_EIO: it cannot be written;
+ * SM_ETIMEDOUT: the other process makes no progress.
+ */
+int sm_image_bake(sm_image *image, const struct sm_bake_config *config, char **path,
+                  struct sm_error *err);
+
+/*
+ * An image that is a snapshot, from its folder: each sm_vm_start of it goes on from there. The
+ * snapshot is checked whole; its image's layers must be in the store.
+ * SM_ENOTFOUND: no such folder, or a layer is missing; SM_ECORRUPT: damaged, truncated, or no
+ * snapshot; SM_EUNSUPPORTED: of another version. sm_vm_start then says the same of the machine's
+ * state, SM_EENGINE when this host's processor lacks something that the snapshot's has, and
+ * SM_EINVAL when memory, vcpus or kernel are given and differ.
+ */
+int sm_image_from_snapshot(sm_store *store, const char *folder, sm_image **out,
+                           struct sm_error *err);
+
+/* --- Ending, and state --- */
 
 /* End it at once, if it still runs, and free it. No call may be under way on it or its execs. */
 void sm_vm_free(sm_vm *vm);

@@ -34,6 +34,7 @@ static const struct frame_rule rules[PROTO_TYPES] = {
     [PROTO_SHUTDOWN] = {FROM_HOST, 1, 0, 4, 4},
     [PROTO_PING] = {FROM_HOST, 1, 0, 0, 0},
     [PROTO_OK] = {FROM_GUEST, 0, 1, 0, 0},
+    [PROTO_BAKE] = {FROM_HOST, 1, 0, 0, 0},
 };
 
 static uint16_t get16(const uint8_t *p)
@@ -391,6 +392,8 @@ static bool item_length_ok(uint32_t key, uint32_t length)
         return length > 0 && length <= PROTO_HOSTNAME_MAX;
     case PROTO_ITEM_CLOCK:
         return length == 8;
+    case PROTO_ITEM_MACHINE_ID:
+        return length == PROTO_MACHINE_ID_LEN;
     case PROTO_ITEM_ENTROPY:
         return length > 0 && length <= PROTO_ENTROPY_MAX;
     default:

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The wire protocol between the host and the guest agent, version 1.
+ * The wire protocol between the host and the guest agent, version 2.
  *
  * Transport: vsock streams. The agent listens on guest port PROTO_PORT. When the root is mounted
  * and it listens, it connects once to host CID 2, port PROTO_PORT (the beacon), sends HELLO, or
@@ -16,9 +16,9 @@
  * Both sides send HELLO first; neither waits for the other's. An exec session, then:
  *     host   EXEC [EXEC ...]  { DATA 0 | EOF 0 | EOF 1,2 | CREDIT 1,2 | SIGNAL | RESIZE }
  *     guest  STARTED  { DATA 1,2 | EOF 1,2 | CREDIT 0 | EOF 0 }  EXIT        or  ERROR instead of
- * STARTED A control connection: any number of SETUP, PING, SHUTDOWN, each answered by OK or ERROR
- * in turn. The guest closes after EXIT or ERROR. The host never half-closes: its end of file means
- * that it is gone, and the agent kills the session's processes.
+ * STARTED A control connection: any number of SETUP, BAKE, PING, SHUTDOWN, each answered by OK or
+ * ERROR in turn. The guest closes after EXIT or ERROR. The host never half-closes: its end of file
+ * means that it is gone, and the agent kills the session's processes.
  *
  * Flow control: each stream starts with PROTO_WINDOW bytes of credit; DATA spends it, CREDIT gives
  * back what the receiver has passed on. Credit never exceeds PROTO_WINDOW, so that is all a
@@ -33,7 +33,7 @@
 
 #include <stdint.h>
 
-#define PROTO_VERSION 1u
+#define PROTO_VERSION 2u
 #define PROTO_MAGIC 0x67416d53u /* "SmAg" */
 #define PROTO_PORT 1024u
 
@@ -45,6 +45,7 @@
 #define PROTO_TEXT_MAX 1024u            /* bytes of an ERROR's text */
 #define PROTO_ENTROPY_MAX 512u          /* bytes of a SETUP's entropy */
 #define PROTO_HOSTNAME_MAX 64u
+#define PROTO_MACHINE_ID_LEN 32u
 #define PROTO_GRACE_MAX_MS 60000u
 
 #define PROTO_MORE 1u /* header flag: the payload goes on in the next EXEC frame */
@@ -66,6 +67,7 @@ enum proto_type {
     PROTO_SHUTDOWN = 12, /* host: u32 milliseconds from SIGTERM to SIGKILL; OK, then power-off */
     PROTO_PING = 13,     /* host: empty */
     PROTO_OK = 14,       /* guest: empty */
+    PROTO_BAKE = 15,     /* host: empty; make the guest small: drop caches, zero free memory */
     PROTO_TYPES
 };
 
@@ -105,8 +107,13 @@ enum proto_error {
     PROTO_ERR_END
 };
 
-/* SETUP is a sequence of items: u16 key, u16 zero, u32 length, bytes. Each at most once, in any
- * order. */
+/*
+ * After a start the host sends SETUP before anything else, and after a restore it must: entropy,
+ * clock and identity are then a machine's of its own (restored guests began as copies).
+ *
+ * SETUP is a sequence of items: u16 key, u16 zero, u32 length, bytes. Each at most once, in any
+ * order.
+ */
 #define PROTO_ITEM_SIZE 8u
 enum proto_item {
     PROTO_ITEM_HOSTNAME = 1,    /* sethostname, /etc/hostname, /etc/hosts */
@@ -114,6 +121,7 @@ enum proto_item {
     PROTO_ITEM_HOSTS = 3,       /* lines appended to /etc/hosts */
     PROTO_ITEM_CLOCK = 4,       /* u64 nanoseconds since 1970 */
     PROTO_ITEM_ENTROPY = 5,     /* credited to the kernel's pool, which is then reseeded */
+    PROTO_ITEM_MACHINE_ID = 6,  /* 32 hex digits for /etc/machine-id, if the image has none */
     PROTO_ITEM_END
 };
 

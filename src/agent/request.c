@@ -158,6 +158,7 @@ int request_setup(int fd, const struct request_setup *s, int timeout_ms, struct 
     if (put_text(out, &at, PROTO_ITEM_HOSTNAME, s->hostname) < 0 ||
         put_text(out, &at, PROTO_ITEM_RESOLV_CONF, s->resolv_conf) < 0 ||
         put_text(out, &at, PROTO_ITEM_HOSTS, s->hosts) < 0 ||
+        put_text(out, &at, PROTO_ITEM_MACHINE_ID, s->machine_id) < 0 ||
         (s->clock_ns && codec_item_put(out, PROTO_PAYLOAD_MAX, &at, PROTO_ITEM_CLOCK, clock, 8)) ||
         (s->entropy_len && codec_item_put(out, PROTO_PAYLOAD_MAX, &at, PROTO_ITEM_ENTROPY,
                                           s->entropy, s->entropy_len) < 0))
@@ -166,6 +167,11 @@ int request_setup(int fd, const struct request_setup *s, int timeout_ms, struct 
         status = transact(fd, PROTO_SETUP, out, at, false, timeout_ms, err);
     free(out);
     return status;
+}
+
+int request_bake(int fd, int timeout_ms, struct sm_error *err)
+{
+    return transact(fd, PROTO_BAKE, NULL, 0, false, timeout_ms, err);
 }
 
 int request_ping(int fd, int timeout_ms, struct sm_error *err)

@@ -24,12 +24,16 @@ struct request_setup {
     const char *hostname;    /* up to 64 bytes */
     const char *resolv_conf; /* text of the file */
     const char *hosts;       /* lines to add to /etc/hosts */
+    const char *machine_id;  /* 32 hex digits, for an image that has none */
     uint64_t clock_ns;       /* since 1970 */
     const void *entropy;     /* up to 512 bytes */
     size_t entropy_len;
 };
 /* 0; SM_EINVAL: too long; SM_EGUEST: the agent refused, closed or talked nonsense; SM_ETIMEDOUT. */
 int request_setup(int fd, const struct request_setup *setup, int timeout_ms, struct sm_error *err);
+
+/* Make the guest's memory small for a snapshot; takes some 100 ms. */
+int request_bake(int fd, int timeout_ms, struct sm_error *err);
 
 int request_ping(int fd, int timeout_ms, struct sm_error *err);
 

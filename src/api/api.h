@@ -22,8 +22,10 @@ struct sm_store {
 };
 
 struct sm_image {
-    struct image *image; /* owned */
-    char *data_dir;      /* owned */
+    struct store *store;       /* borrowed: of the sm_store it was opened from */
+    struct image *image;       /* owned */
+    char *data_dir;            /* owned */
+    struct snapshot *snapshot; /* owned: sm_image_from_snapshot's, else NULL */
 };
 
 struct sm_vm {

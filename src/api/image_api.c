@@ -6,6 +6,7 @@
 #include "api/api.h"
 #include "base/err.h"
 #include "base/io.h"
+#include "vm/snapshot.h"
 
 SM_API const char *sm_version(void)
 {
@@ -88,6 +89,7 @@ static int open_image(sm_store *store, const char *ref, struct image_options *op
     if (!image || !builtin || !(image->data_dir = strdup(store->data_dir))) {
         rc = err_set(err, SM_ENOMEM, "out of memory");
     } else {
+        image->store = store->store;
         options->builtin_dir = store->data_dir[0] ? builtin : NULL;
         rc = image_open(store->store, ref, options, &image->image, err);
     }
@@ -149,6 +151,7 @@ SM_API void sm_image_free(sm_image *image)
     if (!image)
         return;
     image_free(image->image);
+    snapshot_free(image->snapshot);
     free(image->data_dir);
     free(image);
 }

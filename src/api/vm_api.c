@@ -15,8 +15,9 @@
 
 #include "agent/request.h"
 #include "api/api.h"
+#include "api/start.h"
 #include "base/err.h"
-#include "base/io.h"
+#include "image/store_snapshot.h"
 
 static int64_t now_ms(void)
 {
@@ -58,37 +59,6 @@ static int start_watcher(struct sm_vm *vm, struct sm_error *err)
     return rc;
 }
 
-/* The machine itself. *config is complete but for what comes from the image. */
-static int build(struct sm_vm *vm, sm_image *image, const struct sm_vm_config *given,
-                 struct vm_config *config, struct sm_error *err)
-{
-    const struct image *i = image->image;
-    char *kernel = io_format("%s/guest/vmlinuz", image->data_dir);
-    char *initramfs = io_format("%s/guest/initramfs.cpio", image->data_dir);
-    const char **layers = calloc(i->n_layers, sizeof *layers);
-    int rc;
-    if (!kernel || !initramfs || !layers) {
-        rc = err_set(err, SM_ENOMEM, "out of memory");
-    } else if (!image->data_dir[0]) {
-        rc = err_set(err, SM_ENOTFOUND,
-                     "the guest's kernel and initramfs are not installed: not beside the program, "
-                     "nor in %s",
-                     SM_DATA_DIR);
-    } else {
-        for (size_t n = 0; n < i->n_layers; n++)
-            layers[n] = i->layers[n].held.path;
-        config->kernel = given->kernel ? given->kernel : kernel;
-        config->initramfs = initramfs;
-        config->layers = layers;
-        config->n_layers = (unsigned)i->n_layers;
-        rc = vm_new(config, &vm->vm, err);
-    }
-    free(kernel);
-    free(initramfs);
-    free(layers);
-    return rc;
-}
-
 /* Keep what commands need of the image: it may be freed before the VM. */
 static int keep_config(struct sm_vm *vm, const struct image_config *config, struct sm_error *err)
 {
@@ -102,66 +72,139 @@ static int keep_config(struct sm_vm *vm, const struct image_config *config, stru
     return failed ? err_set(err, SM_ENOMEM, "out of memory") : 0;
 }
 
-static int boot(struct sm_vm *vm, uint32_t start_ms, struct sm_error *err)
+/* A machine in the making. */
+struct start {
+    sm_image *image;
+    struct sm_vm_config given;
+    struct vm_config config;
+    struct start_files files;
+    char key[START_KEY_SIZE]; /* "": no snapshot is to be used or made */
+    int64_t deadline_ms;
+};
+
+static int left_ms(const struct start *s)
 {
-    int64_t deadline = now_ms() + start_ms;
-    int rc = vm_start(vm->vm, err);
+    int64_t left = s->deadline_ms - now_ms();
+    return left < 1 ? 1 : left < INT32_MAX ? (int)left : INT32_MAX;
+}
+
+static int boot(struct sm_vm *vm, struct start *s, struct sm_error *err)
+{
+    s->config.kernel = s->files.kernel;
+    s->config.initramfs = s->files.initramfs;
+    s->config.snapshot = NULL;
+    int rc = vm_new(&s->config, &vm->vm, err);
     if (!rc)
-        rc = vm_wait_agent(vm->vm, start_ms < INT32_MAX ? (int)start_ms : INT32_MAX, err);
+        rc = vm_start(vm->vm, err);
+    if (!rc)
+        rc = vm_wait_agent(vm->vm, left_ms(s), err);
     if (rc == SM_ETIMEDOUT)
-        return err_set(err, rc, "the guest was not ready for commands within %u ms", start_ms);
+        return err_set(err, rc, "the guest was not ready for commands within %u ms",
+                       s->given.start_ms);
     if (rc)
         return rc;
     int fd = vm_take_beacon(vm->vm);
-    int64_t left = deadline - now_ms();
-    rc = request_beacon(fd, left > 1000 ? (int)left : 1000, err);
+    rc = request_beacon(fd, left_ms(s) > 1000 ? left_ms(s) : 1000, err);
     close(fd);
     return rc;
 }
 
-static int fill_config(const struct sm_vm_config *given, struct vm_config *config,
-                       struct sm_error *err)
+/* The first start of a machine makes the snapshot for the next ones, unless another process is at
+ * it. That it cannot is no reason for this one to fail: sm_image_bake says why. */
+static void keep(struct sm_vm *vm, struct start *s)
 {
-    uint64_t mib = given->memory_mib ? given->memory_mib : API_MEMORY_DEFAULT_MIB;
-    if (given->vcpus > ENGINE_MAX_VCPUS)
-        return err_set(err, SM_EINVAL, "%u vCPUs are out of range: 1 to %d", given->vcpus,
-                       ENGINE_MAX_VCPUS);
-    *config = (struct vm_config){
-        .memory_bytes = (mib + 1) / 2 * 2 << 20,
-        .vcpus = given->vcpus ? given->vcpus : 1,
-        .cpu = given->cpu,
-    };
-    return engines_choose(given->engine, &config->engine, err);
+    struct store_snapshot made = {0};
+    if (!s->key[0] ||
+        store_snapshot_begin(s->image->store, s->key, false, s->given.snapshots == SM_SNAPSHOTS_NEW,
+                             &made, NULL) != 0)
+        return;
+    if (!made.busy && !made.present &&
+        start_snapshot(vm->vm, s->image, &s->files, NULL, made.folder, NULL) == 0)
+        store_snapshot_commit(&made, NULL);
+    store_snapshot_abort(&made);
+}
+
+static int restore(struct sm_vm *vm, struct start *s, const struct snapshot *snapshot,
+                   struct sm_error *err)
+{
+    s->config.snapshot = snapshot;
+    int rc = vm_new(&s->config, &vm->vm, err);
+    return rc ? rc : vm_start(vm->vm, err);
+}
+
+/* From the store's snapshot, if there is one that fits and is whole. */
+static bool restore_kept(struct sm_vm *vm, struct start *s)
+{
+    struct snapshot *snapshot = NULL;
+    char *path = NULL;
+    int rc = s->key[0] ? store_find_snapshot(s->image->store, s->key, &path, NULL) : SM_ENOTFOUND;
+    if (rc)
+        return false;
+    rc = snapshot_open(path, false, &snapshot, NULL);
+    if (!rc)
+        rc = restore(vm, s, snapshot, NULL);
+    snapshot_free(snapshot);
+    free(path);
+    if (rc) { /* damaged, or of another version: boot, and put a new one into its place */
+        vm_free(vm->vm);
+        vm->vm = NULL;
+        s->given.snapshots = SM_SNAPSHOTS_NEW;
+    }
+    return rc == 0;
+}
+
+static int start_machine(struct sm_vm *vm, struct start *s, struct sm_error *err)
+{
+    int rc = start_files_init(&s->files, s->image, s->given.kernel, err);
+    if (rc)
+        return rc;
+    s->config.layers = s->files.layers;
+    s->config.n_layers = s->files.n_layers;
+    if (s->image->snapshot) {
+        rc = restore(vm, s, s->image->snapshot, err);
+    } else {
+        /* Without a key, because a file cannot be read for instance: booting says what is wrong. */
+        if (s->given.snapshots == SM_SNAPSHOTS_NEVER ||
+            start_key(s->image, &s->files, &s->config, s->key, NULL) != 0)
+            s->key[0] = 0;
+        if (s->given.snapshots == SM_SNAPSHOTS_NEW || !restore_kept(vm, s)) {
+            rc = boot(vm, s, err);
+            if (!rc)
+                keep(vm, s);
+        }
+    }
+    return rc ? rc : start_identity(vm->vm, left_ms(s), err);
 }
 
 SM_API int sm_vm_start(sm_image *image, const struct sm_vm_config *given, sm_vm **out,
                        struct sm_error *err)
 {
-    struct sm_vm_config config;
-    struct vm_config machine;
+    struct start s = {.image = image};
     *out = NULL;
-    int rc = config_copy(&config, sizeof config, given, "sm_vm_config", err);
+    int rc = config_copy(&s.given, sizeof s.given, given, "sm_vm_config", err);
     if (!rc)
-        rc = fill_config(&config, &machine, err);
+        rc = start_config(image, &s.given, &s.config, err);
     if (rc)
         return rc;
     struct sm_vm *vm = calloc(1, sizeof *vm);
     if (!vm)
         return err_set(err, SM_ENOMEM, "out of memory");
     vm->quit_fd = -1;
-    vm->console = config.console;
-    vm->console_opaque = config.console_opaque;
+    vm->console = s.given.console;
+    vm->console_opaque = s.given.console_opaque;
     if (vm->console)
-        machine.console = on_console;
-    machine.console_opaque = vm;
+        s.config.console = on_console;
+    s.config.console_opaque = vm;
+    if (!s.given.start_ms)
+        s.given.start_ms = API_START_DEFAULT_MS;
+    s.deadline_ms = now_ms() + s.given.start_ms;
     pthread_mutex_init(&vm->lock, NULL);
     rc = keep_config(vm, &image->image->config, err);
     if (!rc)
-        rc = build(vm, image, &config, &machine, err);
-    if (!rc)
-        rc = boot(vm, config.start_ms ? config.start_ms : API_START_DEFAULT_MS, err);
+        rc = start_machine(vm, &s, err);
     if (!rc)
         rc = start_watcher(vm, err);
+    start_files_fini(&s.files);
     if (rc) {
         sm_vm_free(vm);
         return rc;

@@ -61,6 +61,16 @@ void mmio_free(struct mmio *m)
     free(m);
 }
 
+void mmio_walk(struct state *s, void *object)
+{
+    struct mmio *m = object;
+
+    state_u32(s, &m->device_features_sel);
+    state_u32(s, &m->driver_features_sel);
+    state_u32(s, &m->queue_sel);
+    virtio_walk(s, m->v);
+}
+
 int mmio_kick_fd(const struct mmio *m, unsigned queue)
 {
     return queue < m->v->ops->n_queues ? m->v->kicks[queue].src.fd : -1;

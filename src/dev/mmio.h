@@ -24,6 +24,11 @@ void mmio_free(struct mmio *m);
 /* Show the window at addr. m must outlive the bus's use. */
 int mmio_attach(struct mmio *m, struct bus *bus, uint64_t addr, struct sm_error *err);
 
+/* The walk (hw/state.h) of the transport and the struct virtio behind it; object: struct mmio. With
+ * the loop's lock held, or before loop_start(). */
+#define MMIO_STATE_VERSION 1u
+void mmio_walk(struct state *s, void *object);
+
 /*
  * The eventfd behind a queue's kick: writing it equals a guest write of `queue` to QueueNotify.
  * Borrowed. -1 if there is no such queue.

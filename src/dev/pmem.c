@@ -116,3 +116,11 @@ struct virtio *pmem_virtio(struct pmem *p)
 {
     return &p->virtio;
 }
+
+void pmem_walk(struct state *s, void *object)
+{
+    struct pmem *p = object;
+
+    state_same(s, p->config.start, "a layer is at another address");
+    state_same(s, p->config.size, "a layer has another size");
+}

@@ -28,4 +28,8 @@ int pmem_new(const struct virtio_env *env, const struct pmem_config *config, str
 void pmem_free(struct pmem *p); /* NULL is fine */
 struct virtio *pmem_virtio(struct pmem *p);
 
+/* The walk (hw/state.h) besides the transport's; object: struct pmem. */
+#define PMEM_STATE_VERSION 1u
+void pmem_walk(struct state *s, void *object);
+
 #endif

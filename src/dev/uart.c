@@ -223,3 +223,28 @@ size_t uart_input(struct uart *u, const uint8_t *data, size_t len)
     loop_unlock(u->loop);
     return n;
 }
+
+void uart_walk(struct state *s, void *object)
+{
+    struct uart *u = object;
+
+    state_u8(s, &u->ier);
+    state_u8(s, &u->fcr);
+    state_u8(s, &u->lcr);
+    state_u8(s, &u->mcr);
+    state_u8(s, &u->scr);
+    state_u8(s, &u->dll);
+    state_u8(s, &u->dlm);
+    state_bool(s, &u->tx_due);
+    state_u32(s, &u->in_at);
+    state_u32(s, &u->in_len);
+    state_bytes(s, u->input, sizeof u->input);
+    state_check(s, !(u->ier & ~IER_MASK) && !(u->mcr & ~MCR_MASK), "a register is impossible");
+    state_check(s, u->in_at < UART_INPUT_MAX && u->in_len <= UART_INPUT_MAX,
+                "the input queue is impossible");
+    if (!s->loading)
+        return;
+    if (s->error.code != 0)
+        u->in_at = u->in_len = 0;
+    update_irq(u);
+}

@@ -16,6 +16,7 @@
 #include "base/loop.h"
 #include "hw/bus.h"
 #include "hw/irq.h"
+#include "hw/state.h"
 
 #define UART_PORT 0x3f8u
 #define UART_PORTS 8u
@@ -31,6 +32,10 @@ int uart_new(struct loop *loop, const struct irq *irq, uart_out_fn *out, void *o
              struct uart **uart, struct sm_error *err);
 void uart_free(struct uart *u);
 int uart_attach(struct uart *u, struct bus *ports, uint64_t port, struct sm_error *err);
+
+/* The walk (hw/state.h); object: struct uart. With the loop's lock held, or before loop_start(). */
+#define UART_STATE_VERSION 1u
+void uart_walk(struct state *s, void *object);
 
 /* Bytes for the guest to read. Returns how many were taken: what waits is at most UART_INPUT_MAX.
  * Any thread, without the lock. */

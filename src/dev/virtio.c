@@ -217,3 +217,46 @@ void virtio_set_status(struct virtio *v, uint32_t status)
     if (want & ~had & VIRTIO_S_DRIVER_OK && !(v->status & (VIRTIO_S_FAILED | VIRTIO_S_NEEDS_RESET)))
         start(v);
 }
+
+static void resume(struct state *s, struct virtio *v)
+{
+    bool event_idx = (v->driver_features & VIRTIO_F_EVENT_IDX) != 0, good = true;
+
+    for (unsigned i = 0; i < v->ops->n_queues && good; i++) {
+        struct virtq *q = &v->queues[i];
+
+        if (q->live)
+            good = virtio_live(v) && virtq_resume(q, v->env.mem, event_idx) == 0;
+    }
+    state_check(s, good, "a queue cannot be where it is");
+    if (s->error.code != 0) {
+        for (unsigned i = 0; i < v->ops->n_queues; i++)
+            virtq_reset(&v->queues[i]);
+        return;
+    }
+    if (v->isr != 0)
+        irq_set(&v->env.irq, 1);
+    for (unsigned i = 0; i < v->ops->n_queues; i++)
+        if (v->queues[i].live)
+            virtio_kick(v, i);
+}
+
+void virtio_walk(struct state *s, struct virtio *v)
+{
+    state_same(s, v->ops->device_id, "another device is in this place");
+    state_same(s, v->ops->n_queues, "the device has another number of queues");
+    state_u64(s, &v->driver_features);
+    state_u32(s, &v->status);
+    state_u32(s, &v->isr);
+    state_u32(s, &v->generation);
+    state_check(s,
+                !(v->status & ~(STATUS_DRIVER_BITS | VIRTIO_S_NEEDS_RESET)) &&
+                    allowed(v, v->status & STATUS_DRIVER_BITS) == (v->status & STATUS_DRIVER_BITS),
+                "the device's status is impossible");
+    state_check(s, !(v->isr & ~(VIRTIO_ISR_QUEUE | VIRTIO_ISR_CONFIG)),
+                "the device's interrupt status is impossible");
+    for (unsigned i = 0; i < v->ops->n_queues; i++)
+        virtq_walk(s, &v->queues[i]);
+    if (s->loading)
+        resume(s, v);
+}

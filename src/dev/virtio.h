@@ -97,6 +97,13 @@ bool virtio_check(struct virtio *v);
 /* Have this queue's kick callback run again on the I/O thread, after other work. Any thread. */
 void virtio_kick(struct virtio *v, unsigned queue);
 
+/*
+ * The walk of everything here (hw/state.h), for the transport. On loading, into a device that no
+ * driver has touched: the interrupt line is driven as it was, and each live queue is kicked, for
+ * notifications that were on their way when the state was saved. start() is not called.
+ */
+void virtio_walk(struct state *s, struct virtio *v);
+
 /* For transports. */
 uint64_t virtio_features(const struct virtio *v); /* offered */
 void virtio_set_driver_features(struct virtio *v, uint64_t features);

@@ -111,6 +111,33 @@ int virtq_start(struct virtq *q, struct mem *mem, bool event_idx)
     return 0;
 }
 
+void virtq_walk(struct state *s, struct virtq *q)
+{
+    state_u32(s, &q->want_size);
+    state_u64(s, &q->desc_gpa);
+    state_u64(s, &q->avail_gpa);
+    state_u64(s, &q->used_gpa);
+    state_bool(s, &q->ready);
+    state_bool(s, &q->live);
+    state_bool(s, &q->broken);
+    state_u16(s, &q->next_avail);
+    state_u16(s, &q->next_used);
+    state_u16(s, &q->signalled);
+}
+
+int virtq_resume(struct virtq *q, struct mem *mem, bool event_idx)
+{
+    /* Any index is safe: they are used modulo the size, and waiting() checks the distance. */
+    uint16_t next_avail = q->next_avail, next_used = q->next_used, signalled = q->signalled;
+
+    if (!q->ready || q->broken || virtq_start(q, mem, event_idx) != 0)
+        return -1;
+    q->next_avail = next_avail;
+    q->next_used = next_used;
+    q->signalled = signalled;
+    return 0;
+}
+
 /* How many chains wait. -1 if the index is impossible. */
 static int waiting(const struct virtq *q)
 {

@@ -21,6 +21,7 @@
 #include <sys/uio.h>
 
 #include "hw/mem.h"
+#include "hw/state.h"
 
 #define VIRTQ_MAX_SIZE 256
 
@@ -58,6 +59,11 @@ struct virtq_chain {
 
 /* Back to the state after power on. */
 void virtq_reset(struct virtq *q);
+
+/* The walk of a queue (hw/state.h). A live one is live again after virtq_resume(). */
+void virtq_walk(struct state *s, struct virtq *q);
+/* After a load: check and latch the geometry as virtq_start() does, at the loaded indices. */
+int virtq_resume(struct virtq *q, struct mem *mem, bool event_idx);
 
 /* Check and latch the geometry. 0, or -1 (and broken) when it is unusable. */
 int virtq_start(struct virtq *q, struct mem *mem, bool event_idx);

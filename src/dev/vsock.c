@@ -244,3 +244,71 @@ void vsock_drop_all(struct vsock *d)
     vsock_settle(d);
     loop_unlock(d->virtio.env.loop);
 }
+
+unsigned vsock_streams(struct vsock *d)
+{
+    loop_lock(d->virtio.env.loop);
+    unsigned n = d->n_streams;
+    loop_unlock(d->virtio.env.loop);
+    return n;
+}
+
+/* One RST that the guest is due after a load. */
+static void walk_rst(struct state *s, struct vsock *d, struct vsock_rst *rst)
+{
+    uint32_t type = rst->type;
+
+    state_u64(s, &rst->src_cid);
+    state_u32(s, &rst->src_port);
+    state_u32(s, &rst->dst_port);
+    state_u32(s, &type);
+    rst->type = (uint16_t)type;
+    if (s->loading && s->error.code == 0)
+        vsock_packet_rst(d, rst);
+}
+
+/* Streams that the guest knows of; then the RSTs that were waiting already. */
+static void save_rsts(struct state *s, struct vsock *d)
+{
+    struct vsock_stream *i;
+
+    LIST_FOREACH(i, &d->all, all)
+    {
+        struct vsock_rst rst = {VSOCK_HOST_CID, i->host_port, i->guest_port, TYPE_STREAM};
+
+        if (i->state != STATE_DRAINING && !i->want_request)
+            walk_rst(s, d, &rst);
+    }
+    for (unsigned n = 0; n < d->rst_len; n++)
+        walk_rst(s, d, &d->rsts[(d->rst_at + n) % VSOCK_RST_MAX]);
+}
+
+static uint32_t count_rsts(const struct vsock *d)
+{
+    const struct vsock_stream *i;
+    uint32_t n = d->rst_len;
+
+    LIST_FOREACH(i, &d->all, all)
+    n += i->state != STATE_DRAINING && !i->want_request;
+    return n;
+}
+
+void vsock_walk(struct state *s, void *object)
+{
+    struct vsock *d = object;
+    uint32_t n = s->loading ? 0 : count_rsts(d);
+
+    state_same(s, d->guest_cid, "the guest has another vsock address");
+    state_u32(s, &d->next_port);
+    state_check(s, d->next_port >= FIRST_PORT && d->next_port < UINT32_MAX,
+                "a port number is out of range");
+    state_bool(s, &d->event_due);
+    state_u32(s, &n);
+    state_check(s, n <= VSOCK_RST_MAX, "there are too many streams");
+    if (!s->loading) {
+        save_rsts(s, d);
+        return;
+    }
+    for (uint32_t i = 0; i < n && s->error.code == 0; i++)
+        walk_rst(s, d, &(struct vsock_rst){0});
+}

@@ -59,6 +59,19 @@ int vsock_listen(struct vsock *d, uint32_t host_port, vsock_accept_fn *on_accept
 /* Stop accepting; existing streams live on. on_accept is not called after this returns. */
 void vsock_unlisten(struct vsock *d, uint32_t host_port);
 
+/* Streams that either side still knows of. Any thread, without the lock. */
+unsigned vsock_streams(struct vsock *d);
+
+/*
+ * The walk (hw/state.h) besides the transport's, and after it; object: struct vsock. With the
+ * loop's lock held, or before loop_start(). Streams do not survive: of each only the name is saved,
+ * and the guest that loads it gets a RST for it, before any packet of a new stream. (The transport
+ * reset event would do that for all at once, but the guest handles events and packets in any order,
+ * and could reset a new stream too.) Listeners on both sides live on.
+ */
+#define VSOCK_STATE_VERSION 1u
+void vsock_walk(struct state *s, void *object);
+
 /*
  * Drop every stream and tell the guest that all connections are lost (the transport reset event,
  * 5.10.6.7), as after a restore. Listeners stay.

@@ -35,6 +35,7 @@ struct mem {
     struct mem_region regions[MEM_MAX_REGIONS]; /* sorted by gpa, not overlapping */
     unsigned n_regions;
     uint64_t ram_bytes;
+    int file;      /* owned: what RAM was mapped from, or -1 */
     void *reserve; /* owned: the mapping that RAM and its guards live in */
     size_t reserve_len;
     /* Called after the host wrote guest RAM ("DMA"), so that the software CPU drops stale code. */
@@ -44,6 +45,12 @@ struct mem {
 
 /* Allocate ram_bytes (a multiple of 2 MiB, at least 16 MiB) of zeroed, lazily populated RAM. */
 int mem_new(uint64_t ram_bytes, struct mem **out, struct sm_error *err);
+/*
+ * The same with contents: a private, copy-on-write mapping of a file of exactly ram_bytes, RAM from
+ * 0 up without the hole. The file is never written, and must not be cut short while mapped. fd is
+ * duplicated.
+ */
+int mem_new_from(uint64_t ram_bytes, int fd, struct mem **out, struct sm_error *err);
 void mem_free(struct mem *m);
 
 /* Show len bytes (page multiples) of host memory at gpa. hva is borrowed and must outlive m. */

@@ -8,7 +8,7 @@
 #include "base/base64.h"
 #include "base/io.h"
 #include "image/cred_helper.h"
-#include "image/json_doc.h"
+#include "base/json_doc.h"
 
 #define HUB "docker.io"
 #define HUB_KEY "https://index.docker.io/v1/" /* what Docker files its own registry under */

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "base/io.h"
-#include "image/json_doc.h"
+#include "base/json_doc.h"
 #include "image/store_impl.h"
 
 #define RECORD_MAX 16384

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "image/json_doc.h"
+#include "base/json_doc.h"
 
 #define USER_MAX 256
 #define PATH_LIMIT 4095

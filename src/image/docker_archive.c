@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/io.h"
-#include "image/json_doc.h"
+#include "base/json_doc.h"
 #include "image/plan.h"
 #include "image/ref.h"
 

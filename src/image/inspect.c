@@ -4,7 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "image/json_doc.h"
+#include "base/json_doc.h"
 #include "image/plan.h"
 #include "image/reach_set.h"
 #include "image/source.h"

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/io.h"
-#include "image/json_doc.h"
+#include "base/json_doc.h"
 #include "image/plan.h"
 #include "image/platform.h"
 #include "image/ref.h"

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "image/json_doc.h"
+#include "base/json_doc.h"
 
 #define OCI "application/vnd.oci.image."
 #define DOCKER "application/vnd.docker."

@@ -13,7 +13,7 @@
 #include "base/io.h"
 #include "image/bring_in.h"
 #include "image/catalog.h"
-#include "image/json_doc.h"
+#include "base/json_doc.h"
 #include "image/platform.h"
 #include "image/progress.h"
 #include "image/registry.h"

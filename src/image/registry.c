@@ -8,7 +8,7 @@
 #include <time.h>
 
 #include "base/io.h"
-#include "image/json_doc.h"
+#include "base/json_doc.h"
 #include "image/registry_impl.h"
 
 #define HUB "docker.io"

@@ -7,7 +7,7 @@
 
 #include "base/base64.h"
 #include "base/io.h"
-#include "image/json_doc.h"
+#include "base/json_doc.h"
 #include "image/registry_impl.h"
 
 #define TOKEN_MAX 65536

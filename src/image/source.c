@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "image/json_doc.h"
+#include "base/json_doc.h"
 
 void source_free(struct source *src)
 {

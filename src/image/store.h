@@ -7,7 +7,9 @@
  *   blobs/sha256/<digest>         manifests, configs and layers as a registry has them
  *   layers/sha256/<diff id>.erofs layers as VMs use them, with a checksum at the end (seal.h)
  *   images/<hash of name>.json    what has a name, and by it reaches the rest (catalog.h)
- *   locks/<kind>-<digest>         flock()ed while an item is made; empty of meaning
+ *   snapshots/<key>/              complete snapshots (store_snapshot.h), never changed once there
+ *   digests/                      of files whose contents are in keys (store_snapshot.h)
+ *   locks/<kind>-<digest>         flock()ed while an item or snapshot is made; empty of meaning
  *   tmp/                          work in progress; never read by anybody else
  *
  * Blobs and layers are items: complete from the moment they can be seen, never changed, and named

@@ -14,14 +14,12 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/io.h"
 #include "image/seal.h"
 #include "image/store_impl.h"
 
-#define POLL_NS 20000000
 #define TOUCH_NS 1000000000u
 
 static const struct {
@@ -32,13 +30,6 @@ static const struct {
     [STORE_LAYER] = {"layer", ".erofs", ".erofs"},
     [STORE_BLOB] = {"blob", "", ".blob"},
 };
-
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 static const char *hex_of(const char *digest)
 {
@@ -104,18 +95,10 @@ int store_hold(struct store *s, enum store_kind kind, const char *digest, struct
     return SM_OK;
 }
 
-static int open_lock(struct store *s, enum store_kind kind, const char *hex, int *fd,
-                     struct sm_error *err)
+/* NULL when out of memory. */
+static char *lock_name(enum store_kind kind, const char *hex)
 {
-    *fd = -1;
-    char *name = io_format("%s/%s-%s", s->locks, kinds[kind].name, hex);
-    if (!name) {
-        return err_set(err, SM_ENOMEM, "out of memory");
-    }
-    *fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    int rc = *fd < 0 ? store_fail(s->path, "locking it", err) : SM_OK;
-    free(name);
-    return rc;
+    return io_format("%s-%s", kinds[kind].name, hex);
 }
 
 /* Is name that of a maker's file in tmp/? */
@@ -141,69 +124,31 @@ void store_sweep(struct store *s)
     while (d && (e = readdir(d))) {
         char digest[DIGEST_STR_SIZE];
         enum store_kind kind;
-        int lock;
-        if (is_temp(e->d_name, &kind, digest) &&
-            open_lock(s, kind, hex_of(digest), &lock, NULL) == SM_OK) {
-            if (flock(lock, LOCK_EX | LOCK_NB) == 0) {
-                unlinkat(dirfd(d), e->d_name, 0);
-            }
+        if (!is_temp(e->d_name, &kind, digest)) {
+            continue;
+        }
+        char *name = lock_name(kind, hex_of(digest));
+        int lock = -1;
+        if (name && store_lock_try(s, name, &lock, NULL) == SM_OK && lock >= 0) {
+            unlinkat(dirfd(d), e->d_name, 0);
             close(lock);
         }
+        free(name);
     }
     if (d) {
         closedir(d);
     }
 }
 
-/* The lock file's time of last sign of life, written by store_layer_progress. */
-static struct timespec life_sign(int lock_fd)
-{
-    struct stat st = {0};
-    fstat(lock_fd, &st);
-    return st.st_mtim;
-}
-
-static int wait_for_lock(struct store *s, struct store_item *l, struct sm_error *err)
-{
-    const char *kind = kinds[l->kind].name;
-    struct timespec seen = {0};
-    uint64_t since = now_ns();
-    while (flock(l->lock_fd, LOCK_EX | LOCK_NB)) {
-        if (errno != EWOULDBLOCK && errno != EINTR) {
-            return err_sys(err, "store %s: cannot lock %s %s", s->path, kind, l->digest);
-        }
-        struct timespec life = life_sign(l->lock_fd);
-        uint64_t now = now_ns();
-        if (life.tv_sec != seen.tv_sec || life.tv_nsec != seen.tv_nsec) {
-            seen = life;
-            since = now;
-        } else if (now - since > (uint64_t)s->patience_ms * 1000000u) {
-            char who[32] = "?";
-            ssize_t n = pread(l->lock_fd, who, sizeof who - 1, 0);
-            who[n > 0 ? n : 0] = '\0';
-            return err_set(err, SM_ETIMEDOUT,
-                           "another process (%s) is making %s %s and has made no progress for "
-                           "%u s; end it and try again",
-                           n > 0 ? who : "?", kind, l->digest, s->patience_ms / 1000);
-        }
-        nanosleep(&(struct timespec){.tv_nsec = POLL_NS}, NULL);
-    }
-    return SM_OK;
-}
-
-/* A lock's file may be cleared away (gc.h) between its opening and its locking. */
 static int take_lock(struct store *s, struct store_item *l, struct sm_error *err)
 {
-    for (;;) {
-        struct stat st;
-        int rc = open_lock(s, l->kind, hex_of(l->digest), &l->lock_fd, err);
-        rc = rc ? rc : wait_for_lock(s, l, err);
-        if (rc || (fstat(l->lock_fd, &st) == 0 && st.st_nlink > 0)) {
-            return rc;
-        }
-        close(l->lock_fd);
-        l->lock_fd = -1;
-    }
+    char *name = lock_name(l->kind, hex_of(l->digest));
+    char *what = io_format("making %s %s", kinds[l->kind].name, l->digest);
+    int rc = name && what ? store_lock_take(s, name, what, &l->lock_fd, err)
+                          : err_set(err, SM_ENOMEM, "out of memory");
+    free(name);
+    free(what);
+    return rc;
 }
 
 static int start_file(struct store *s, struct store_item *l, struct sm_error *err)
@@ -239,10 +184,7 @@ int store_item_begin(struct store *s, enum store_kind kind, const char *digest,
         rc = rc == SM_ENOTFOUND ? SM_OK : rc;
     }
     if (!rc) {
-        /* Who holds it, for the message of a waiter. Advice only, so errors do not matter. */
-        if (ftruncate(l->lock_fd, 0) == 0) {
-            dprintf(l->lock_fd, "pid %d", (int)getpid());
-        }
+        store_lock_sign(l->lock_fd);
         store_sweep(s);
         rc = start_file(s, l, err);
     }
@@ -254,21 +196,11 @@ int store_item_begin(struct store *s, enum store_kind kind, const char *digest,
 
 void store_item_progress(struct store_item *l)
 {
-    uint64_t now = now_ns();
+    uint64_t now = store_now_ns();
     if (now - l->touched_ns > TOUCH_NS) {
         l->touched_ns = now;
         futimens(l->lock_fd, NULL);
     }
-}
-
-int store_sync_folder(const char *path)
-{
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int rc = fd < 0 ? -1 : fsync(fd);
-    if (fd >= 0) {
-        close(fd);
-    }
-    return rc;
 }
 
 static void tick(void *opaque)

@@ -46,3 +46,12 @@ void lines_connect(struct lines *l, const struct engine_ops *ops, struct engine 
     l->ops = ops;
     l->engine = engine;
 }
+
+void lines_sync(struct lines *l)
+{
+    pthread_mutex_lock(&l->lock);
+    for (unsigned pin = 0; pin < LAYOUT_GSI_COUNT; pin++)
+        if (l->attached[pin])
+            l->ops->irq(l->engine, pin, l->asserted[pin] != 0);
+    pthread_mutex_unlock(&l->lock);
+}

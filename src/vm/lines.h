@@ -32,4 +32,7 @@ int lines_add(struct lines *l, unsigned gsi, struct irq *out, struct sm_error *e
 /* Before the VM runs. */
 void lines_connect(struct lines *l, const struct engine_ops *ops, struct engine *engine);
 
+/* After a load: every pin that has wires is driven as its wires are. */
+void lines_sync(struct lines *l);
+
 #endif

@@ -3,16 +3,19 @@
  * Building a VM: memory -> buses -> devices -> engine -> kernel -> registers, by explicit calls in
  * one visible order; vm_free takes any half of it down again.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "base/io.h"
+#include "cpu/model.h"
 #include "vm/acpi.h"
 #include "vm/boot.h"
 #include "vm/kernel.h"
 #include "vm/layout.h"
+#include "vm/snapshot.h"
 #include "vm/vm_impl.h"
 
 #define MIB (1ull << 20)
@@ -28,7 +31,7 @@
  * the kernel's type information for it: 0.16 s of 1.43 s. The price is TCP's default algorithm,
  * reno instead of cubic.
  */
-static const char base_cmdline[] =
+const char vm_base_cmdline[] =
     "console=ttyS0 quiet panic=-1 reboot=a mitigations=off random.trust_cpu=on 8250.nr_uarts=1 "
     "cryptomgr.notests initcall_blacklist=pci_arch_init,cubictcp_register,kfunc_init,"
     "bpf_rstat_kfunc_init,bpf_prog_test_run_init,bpf_tcp_ca_kfunc_init,bpf_key_sig_kfuncs_init";
@@ -86,8 +89,8 @@ static int load_kernel(struct vm *vm, const struct vm_config *config, struct sm_
     if (rc)
         return rc;
     const char *extra = config->cmdline_extra;
-    char *cmdline = io_format("%s sm.layers=%u%s%s", base_cmdline, vm->n_layers, extra ? " " : "",
-                              extra ? extra : "");
+    char *cmdline = io_format("%s sm.layers=%u%s%s", vm_base_cmdline, vm->n_layers,
+                              extra ? " " : "", extra ? extra : "");
     if (!cmdline)
         return err_set(err, SM_ENOMEM, "out of memory");
     struct boot_config boot = {
@@ -103,7 +106,9 @@ static int build(struct vm *vm, const struct vm_config *config, struct sm_error 
     vm->end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (vm->end_fd < 0)
         return err_sys(err, "cannot create an eventfd");
-    int rc = mem_new(config->memory_bytes, &vm->mem, err);
+    int rc = config->snapshot
+                 ? mem_new_from(config->memory_bytes, config->snapshot->ram_fd, &vm->mem, err)
+                 : mem_new(config->memory_bytes, &vm->mem, err);
     if (!rc)
         rc = loop_new(&vm->loop, err);
     if (!rc)
@@ -115,7 +120,7 @@ static int build(struct vm *vm, const struct vm_config *config, struct sm_error 
         .mmio = &vm->mmio,
         .pio = &vm->ports,
         .n_vcpus = config->vcpus,
-        .cpu_model = config->cpu,
+        .cpu_model = vm->cpu_model,
         .translate = config->translate,
     };
     rc = vm->ops->create(&engine, &vm->engine, err);
@@ -123,14 +128,18 @@ static int build(struct vm *vm, const struct vm_config *config, struct sm_error 
         return rc;
     lines_connect(&vm->lines, vm->ops, vm->engine);
     rc = vm_devices_connect(vm, err);
-    return rc ? rc : load_kernel(vm, config, err);
+    if (rc)
+        return rc;
+    return config->snapshot ? vm_load(vm, config->snapshot, err) : load_kernel(vm, config, err);
 }
 
 int vm_new(const struct vm_config *config, struct vm **out, struct sm_error *err)
 {
     pthread_condattr_t attr;
     *out = NULL;
+    enum model_id model;
     int rc = check_config(config, err);
+    rc = rc ? rc : model_choose(config->cpu, &model, err);
     if (rc)
         return rc;
     struct vm *vm = calloc(1, sizeof *vm);
@@ -138,6 +147,7 @@ int vm_new(const struct vm_config *config, struct vm **out, struct sm_error *err
         return err_set(err, SM_ENOMEM, "out of memory");
     vm->ops = config->engine;
     vm->n_vcpus = config->vcpus;
+    vm->cpu_model = model_name(model);
     vm->end_fd = -1;
     vm->beacon_fd = -1;
     pthread_mutex_init(&vm->lock, NULL);

@@ -13,10 +13,14 @@
 #include "cpu/engine.h"
 
 struct vm;
+struct snapshot; /* snapshot.h */
 
 #define VM_MAX_LAYERS 64
 #define VM_AGENT_PORT 1024          /* vsock port that the agent calls when it is ready */
 #define VM_MEMORY_MIN (96ull << 20) /* with less, a distribution kernel does not start */
+
+/* The kernel command line that every VM boots with; sm.layers=N and cmdline_extra follow. */
+extern const char vm_base_cmdline[];
 
 /* The largest memory_bytes that vm_new accepts here: the host's RAM. */
 uint64_t vm_memory_max(void);
@@ -25,7 +29,10 @@ struct vm_config {
     const struct engine_ops *engine;
     uint64_t memory_bytes; /* multiple of 2 MiB */
     unsigned vcpus;
-    const char *cpu;           /* CPU model, "v2" or "v3"; NULL: the highest that the host has */
+    const char *cpu; /* CPU model, "v2" or "v3"; NULL: the highest that the host has */
+    /* NULL: boot. Else go on from there; memory, vcpus, cpu and n_layers must be the
+     * snapshot's, kernel and initramfs are not used. Borrowed during vm_new. */
+    const struct snapshot *snapshot;
     const char *kernel;        /* bzImage or ELF vmlinux */
     const char *initramfs;     /* path */
     const char *const *layers; /* EROFS images, lowest first; each shown as a virtio-pmem device */
@@ -61,6 +68,15 @@ void vm_stop(struct vm *vm);
 /* Wait until the VM ended, at most timeout_ms (-1: for ever). SM_ETIMEDOUT if it still runs; else 0
  * and *end, with err filled as well when *end is VM_END_FAILED. */
 int vm_wait(struct vm *vm, int timeout_ms, enum vm_end *end, struct sm_error *err);
+/*
+ * Bring all vCPUs and devices to a halt, between two instructions and between two requests; host
+ * sockets and timers wait. Then, and only then, vm_resume lets them go on. SM_EGUEST or another
+ * error when the VM has ended. One thread at a time; no other call but vm_stop and vm_console_tail
+ * may be under way on the pausing thread's behalf: vm_connect waits until the VM goes on.
+ */
+int vm_pause(struct vm *vm, struct sm_error *err);
+void vm_resume(struct vm *vm);
+
 /* An eventfd that becomes readable when the VM has ended; borrowed. */
 int vm_end_fd(const struct vm *vm);
 
@@ -75,6 +91,8 @@ int vm_connect(struct vm *vm, uint32_t port, int *fd, struct sm_error *err);
  * the caller from now on. -1 before vm_wait_agent() succeeded, and if it was taken already. Any
  * thread. */
 int vm_take_beacon(struct vm *vm);
+/* Streams of vm_connect() and the beacon that the guest has not let go of yet. Any thread. */
+unsigned vm_streams(struct vm *vm);
 
 /* Copy the last console bytes, NUL-terminated; returns their number. Any thread. */
 size_t vm_console_tail(struct vm *vm, char *out, size_t size);

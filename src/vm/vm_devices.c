@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The devices of a VM, in the order in which the guest sees them. */
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -142,6 +143,31 @@ int vm_devices_connect(struct vm *vm, struct sm_error *err)
             rc = vm->ops->notify(vm->engine, gpa, q, fd, err);
     }
     return rc;
+}
+
+static void add_part(struct vm_part *parts, unsigned *n, const char *kind, int index,
+                     uint32_t version, state_walk_fn *walk, void *object)
+{
+    struct vm_part *p = &parts[(*n)++];
+    if (index < 0)
+        snprintf(p->name, sizeof p->name, "%s", kind);
+    else
+        snprintf(p->name, sizeof p->name, "%s%d", kind, index);
+    p->version = version;
+    p->walk = walk;
+    p->object = object;
+}
+
+unsigned vm_devices_parts(struct vm *vm, struct vm_part parts[VM_MAX_PARTS])
+{
+    unsigned n = 0;
+    add_part(parts, &n, "uart", -1, UART_STATE_VERSION, uart_walk, vm->uart);
+    for (unsigned i = 0; i < vm->n_virtio; i++)
+        add_part(parts, &n, "mmio", (int)i, MMIO_STATE_VERSION, mmio_walk, vm->transports[i]);
+    add_part(parts, &n, "vsock", -1, VSOCK_STATE_VERSION, vsock_walk, vm->vsock);
+    for (unsigned i = 0; i < vm->n_layers; i++)
+        add_part(parts, &n, "pmem", (int)i, PMEM_STATE_VERSION, pmem_walk, vm->layers[i].pmem);
+    return n;
 }
 
 void vm_devices_free(struct vm *vm)

@@ -37,6 +37,7 @@ struct vm_vcpu {
 struct vm {
     const struct engine_ops *ops; /* borrowed: static */
     unsigned n_vcpus;
+    const char *cpu_model; /* static */
 
     /* In the order in which they are built; freed in reverse. All owned. */
     struct mem *mem;
@@ -61,7 +62,9 @@ struct vm {
     pthread_mutex_t lock; /* guards what follows; taken last but for `lines` and `console` */
     pthread_cond_t changed;
     bool started;
+    bool pausing;            /* vCPU threads park */
     unsigned running;        /* vCPU threads alive */
+    unsigned parked;         /* of them */
     enum vm_end reason;      /* first one wins; published when no vCPU runs any more */
     struct sm_error failure; /* for VM_END_FAILED */
     bool ended;
@@ -75,6 +78,26 @@ int vm_devices_new(struct vm *vm, const struct vm_config *config, struct sm_erro
 void vm_devices_free(struct vm *vm);
 /* Where the engine can, have it signal a queue's notification without leaving the guest. */
 int vm_devices_connect(struct vm *vm, struct sm_error *err);
+
+/* vm_pause.c: a vCPU's thread waits here while the VM is paused. */
+void vm_park(struct vm *vm);
+
+/* Why a VM that was wanted alive is not; for vm_pause too. With the lock held. */
+int vm_ended_error(struct vm *vm, struct sm_error *err);
+
+/* One thing that a snapshot holds. */
+struct vm_part {
+    char name[STATE_NAME_SIZE];
+    uint32_t version;
+    state_walk_fn *walk;
+    void *object; /* borrowed */
+};
+#define VM_MAX_PARTS (VM_MAX_VIRTIO + VM_MAX_LAYERS + 2)
+/* All devices, in the order in which they are saved and loaded. Returns their number. */
+unsigned vm_devices_parts(struct vm *vm, struct vm_part parts[VM_MAX_PARTS]);
+
+/* snapshot.c: load everything but RAM into a VM that has just been built. */
+int vm_load(struct vm *vm, const struct snapshot *snapshot, struct sm_error *err);
 
 /* vm_threads.c. The first reason to end is kept, and all vCPUs are told to leave. Any thread. err
  * may be NULL. */

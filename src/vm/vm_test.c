@@ -61,7 +61,7 @@ static int fake_create(const struct engine_config *config, struct engine **out,
                        struct sm_error *err)
 {
     *out = NULL;
-    if (config->cpu_model != NULL && strcmp(config->cpu_model, "v2") != 0)
+    if (strcmp(config->cpu_model, "v2") != 0 && strcmp(config->cpu_model, "v3") != 0)
         return err_set(err, SM_EINVAL, "no such model");
     struct engine *e = calloc(1, sizeof *e);
     assert_non_null(e);

@@ -40,6 +40,7 @@ void vm_finish(struct vm *vm, enum vm_end reason, const struct sm_error *err)
             publish_end(vm);
         for (unsigned i = 0; vm->engine && i < vm->n_vcpus; i++)
             vm->ops->kick(vm->engine, i);
+        pthread_cond_broadcast(&vm->changed); /* parked vCPUs */
     }
     pthread_mutex_unlock(&vm->lock);
 }
@@ -51,7 +52,7 @@ static void *vcpu_main(void *opaque)
     char name[16];
     snprintf(name, sizeof name, "sm-vcpu%u", vcpu->index);
     pthread_setname_np(pthread_self(), name);
-    while (!atomic_load(&vm->stopping)) {
+    for (vm_park(vm); !atomic_load(&vm->stopping); vm_park(vm)) {
         enum vcpu_exit exit = VCPU_EXIT_FAILED;
         struct sm_error err = {0};
         int rc = vm->ops->run(vm->engine, vcpu->index, &exit, &err);
@@ -63,6 +64,7 @@ static void *vcpu_main(void *opaque)
     pthread_mutex_lock(&vm->lock);
     if (--vm->running == 0)
         publish_end(vm);
+    pthread_cond_broadcast(&vm->changed); /* whoever pauses counts those that are left */
     pthread_mutex_unlock(&vm->lock);
     return NULL;
 }
@@ -172,11 +174,10 @@ int vm_wait(struct vm *vm, int timeout_ms, enum vm_end *end, struct sm_error *er
     return done ? 0 : err_set(err, SM_ETIMEDOUT, "the VM still runs");
 }
 
-/* The VM ended; say how, for somebody who wanted it alive. */
-static int ended_error(struct vm *vm, enum vm_end reason, struct sm_error *err)
+int vm_ended_error(struct vm *vm, struct sm_error *err)
 {
     char line[256];
-    switch (reason) {
+    switch (vm->reason) {
     case VM_END_PANIC:
         console_panic_line(&vm->console, line, sizeof line);
         return err_set(err, SM_EGUEST, "the guest kernel panicked%s%s", line[0] ? ": " : "", line);
@@ -200,7 +201,7 @@ int vm_wait_agent(struct vm *vm, int timeout_ms, struct sm_error *err)
     if (!wait_for(vm, &vm->agent_ready, timeout_ms))
         rc = err_set(err, SM_ETIMEDOUT, "the guest's agent was not ready within %d ms", timeout_ms);
     else if (!vm->agent_ready)
-        rc = ended_error(vm, vm->reason, err);
+        rc = vm_ended_error(vm, err);
     pthread_mutex_unlock(&vm->lock);
     return rc;
 }
@@ -220,7 +221,12 @@ int vm_connect(struct vm *vm, uint32_t port, int *fd, struct sm_error *err)
     *fd = -1;
     pthread_mutex_lock(&vm->lock);
     if (vm->ended)
-        rc = ended_error(vm, vm->reason, err);
+        rc = vm_ended_error(vm, err);
     pthread_mutex_unlock(&vm->lock);
     return rc ? rc : vsock_connect(vm->vsock, port, fd, err);
+}
+
+unsigned vm_streams(struct vm *vm)
+{
+    return vsock_streams(vm->vsock);
 }

@@ -3,8 +3,8 @@
  * JSON from outside, read strictly: UTF-8, no duplicate keys, no NUL in any string, nothing after
  * the document, bounded depth and number of values (RFC 8259; reliability-checklist RG-12).
  */
-#ifndef SM_IMAGE_JSON_DOC_H
-#define SM_IMAGE_JSON_DOC_H
+#ifndef SM_BASE_JSON_DOC_H
+#define SM_BASE_JSON_DOC_H
 
 #include <jansson.h>
 #include <stdbool.h>

@@ -3,7 +3,7 @@
  * Strict JSON reading over jansson. The text is scanned once before parsing, so that neither depth
  * nor the number of values (memory: about 100 bytes each) follows an attacker's word.
  */
-#include "image/json_doc.h"
+#include "base/json_doc.h"
 
 static int check_shape(const uint8_t *p, size_t len, const char *what, struct sm_error *err)
 {

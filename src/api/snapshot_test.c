@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Snapshots as an application uses them, with real VMs: what goes on, what is new in each clone,
+ * and what a damaged snapshot does. Data comes from the build folder ($SM_BUILD_DIR).
+ */
+#include <dirent.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include <supermachine.h>
+
+#define CLONES 6
+
+struct fixture {
+    char home[64];
+    sm_store *store;
+    sm_image *image;
+    char *folder; /* a snapshot that counts in the background */
+    sm_image *snapshot;
+};
+
+static const char ticker[] =
+    "mkfifo /hold; (i=0; while [ $i -lt 100000 ]; do echo $i > /count; i=$((i+1)); sleep 0.05; "
+    "done) >/dev/null 2>&1 </dev/null & (sleep 1; echo woke > /woke) >/dev/null 2>&1 </dev/null &";
+
+static void store_config(const struct fixture *f, struct sm_store_config *config)
+{
+    config->path = f->home;
+    config->data_dir = getenv("SM_BUILD_DIR");
+}
+
+static int set_up(void **state)
+{
+    static struct fixture f;
+    const char *const warmup[] = {ticker, NULL};
+    struct sm_store_config config = SM_STORE_CONFIG_INIT;
+    struct sm_bake_config bake = SM_BAKE_CONFIG_INIT;
+    struct sm_error err = {0};
+    strcpy(f.home, "/tmp/sm-snapshot-test-XXXXXX");
+    if (!mkdtemp(f.home))
+        return -1;
+    store_config(&f, &config);
+    bake.warmup = warmup;
+    if (sm_store_open(&config, &f.store, &err) ||
+        sm_image_from_oci(f.store, "busybox", &f.image, &err) ||
+        sm_image_bake(f.image, &bake, &f.folder, &err) ||
+        sm_image_from_snapshot(f.store, f.folder, &f.snapshot, &err)) {
+        print_error("%s\n", err.text);
+        return -1;
+    }
+    *state = &f;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+    char command[128];
+    sm_image_free(f->snapshot);
+    sm_free(f->folder);
+    sm_image_free(f->image);
+    sm_store_free(f->store);
+    snprintf(command, sizeof command, "rm -rf %s", f->home);
+    return system(command);
+}
+
+static sm_vm *start(sm_image *image)
+{
+    struct sm_error err = {0};
+    sm_vm *vm;
+    if (sm_vm_start(image, NULL, &vm, &err))
+        fail_msg("%s", err.text);
+    return vm;
+}
+
+/* What a shell command prints, which is its only line or part of one. */
+static void output(sm_vm *vm, const char *text, char *line, size_t size)
+{
+    const char *const argv[] = {"sh", "-c", text, NULL};
+    struct sm_exec_spec spec = SM_EXEC_SPEC_INIT;
+    struct sm_output out;
+    struct sm_error err = {0};
+    spec.argv = argv;
+    if (sm_exec_output(vm, &spec, 0, 60000, &out, &err))
+        fail_msg("%s", err.text);
+    assert_int_equal(out.outcome.code, 0);
+    snprintf(line, size, "%s", out.out);
+    line[strcspn(line, "\n")] = 0;
+    sm_output_fini(&out);
+}
+
+static int64_t number(sm_vm *vm, const char *command)
+{
+    char line[64];
+    output(vm, command, line, sizeof line);
+    return strtoll(line, NULL, 10);
+}
+
+/* Processes that ran, and one that slept, go on; the clock is right, and uptime goes on. */
+static void test_goes_on(void **state)
+{
+    struct fixture *f = *state;
+    char line[64];
+    sm_vm *vm = start(f->snapshot);
+    int64_t now = number(vm, "date +%s"), host = time(NULL);
+    assert_in_range(now, host - 2, host + 2);
+    int64_t a = number(vm, "cat /count"), up = number(vm, "cut -d. -f1 /proc/uptime");
+    usleep(1500000);
+    int64_t b = number(vm, "cat /count");
+    assert_true(b > a + 5);
+    output(vm, "cat /woke", line, sizeof line);
+    assert_string_equal(line, "woke");
+    assert_in_range(number(vm, "cut -d. -f1 /proc/uptime"), up + 1, up + 30);
+    sm_vm_free(vm);
+}
+
+/* A sleep in a fresh clone takes what it should. */
+static void test_timers(void **state)
+{
+    struct fixture *f = *state;
+    struct timespec t0, t1;
+    sm_vm *vm = start(f->snapshot);
+    clock_gettime(CLOCK_MONOTONIC, &t0);
+    int64_t took = number(vm, "a=$(date +%s); sleep 1; b=$(date +%s); echo $((b-a))");
+    clock_gettime(CLOCK_MONOTONIC, &t1);
+    assert_in_range(took, 1, 3);
+    assert_true(t1.tv_sec - t0.tv_sec >= 1 || t1.tv_nsec > t0.tv_nsec);
+    sm_vm_free(vm);
+}
+
+/* What must differ from clone to clone. */
+static void test_identity(void **state)
+{
+    static const char *const sources[] = {
+        "head -c 16 /dev/urandom | sha256sum",
+        "cat /proc/sys/kernel/random/boot_id",
+        "cat /proc/sys/kernel/random/uuid",
+        "hostname",
+        "cat /etc/machine-id",
+        "mktemp -u",
+    };
+    static char seen[CLONES][sizeof sources / sizeof sources[0]][80];
+    struct fixture *f = *state;
+    for (int i = 0; i < CLONES; i++) {
+        sm_vm *vm = start(f->snapshot);
+        for (size_t s = 0; s < sizeof sources / sizeof sources[0]; s++) {
+            output(vm, sources[s], seen[i][s], sizeof seen[i][s]);
+            assert_true(seen[i][s][0]);
+            for (int j = 0; j < i; j++)
+                assert_string_not_equal(seen[i][s], seen[j][s]);
+        }
+        sm_vm_free(vm);
+    }
+}
+
+static int count_fds(void)
+{
+    int n = 0;
+    DIR *dir = opendir("/proc/self/fd");
+    while (readdir(dir))
+        n++;
+    closedir(dir);
+    return n;
+}
+
+static uint64_t own_kib(void)
+{
+    char line[128];
+    unsigned long kib = 0;
+    FILE *f = fopen("/proc/self/smaps_rollup", "r");
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "Private_Dirty: %lu kB", &kib) == 1)
+            break;
+    if (f)
+        fclose(f);
+    return kib;
+}
+
+/* Restores leave nothing behind: no descriptor, no memory. */
+static void test_many(void **state)
+{
+    struct fixture *f = *state;
+    int rounds = getenv("SM_RESTORES") ? atoi(getenv("SM_RESTORES")) : 12;
+    uint64_t kib = 0;
+    int fds = 0;
+    for (int i = 0; i < rounds; i++) {
+        sm_vm *vm = start(f->snapshot);
+        assert_int_equal(number(vm, "echo $((6*7))"), 42);
+        sm_vm_free(vm);
+        if (i == 4) {
+            kib = own_kib();
+            fds = count_fds();
+        }
+    }
+    assert_int_equal(count_fds(), fds);
+#ifndef __SANITIZE_ADDRESS__
+    assert_true(own_kib() <= kib + kib / 100 + 512);
+#endif
+}
+
+/* Clones see each other's writes as little as the file does. */
+static void test_copy_on_write(void **state)
+{
+    struct fixture *f = *state;
+    char path[256], line[64];
+    struct stat before, after;
+    snprintf(path, sizeof path, "%s/ram", f->folder);
+    assert_int_equal(stat(path, &before), 0);
+    sm_vm *a = start(f->snapshot), *b = start(f->snapshot);
+    output(a, "dd if=/dev/urandom of=/big bs=1M count=50 2>/dev/null; echo a > /who", line,
+           sizeof line);
+    output(b, "echo b > /who; cat /who", line, sizeof line);
+    assert_string_equal(line, "b");
+    output(a, "cat /who", line, sizeof line);
+    assert_string_equal(line, "a");
+    sm_vm_free(a);
+    output(b, "ls /big 2>/dev/null; cat /who", line, sizeof line);
+    assert_string_equal(line, "b");
+    sm_vm_free(b);
+    assert_int_equal(stat(path, &after), 0);
+    assert_int_equal(before.st_mtim.tv_nsec, after.st_mtim.tv_nsec);
+    assert_int_equal(before.st_blocks, after.st_blocks);
+}
+
+/* The folder may go while a VM runs from it. */
+static void test_folder_goes(void **state)
+{
+    struct fixture *f = *state;
+    char copy[96], command[512];
+    struct sm_error err = {0};
+    sm_image *image;
+    snprintf(copy, sizeof copy, "%s/copy", f->home);
+    snprintf(command, sizeof command, "cp -r --sparse=always %s %s", f->folder, copy);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(sm_image_from_snapshot(f->store, copy, &image, &err), 0);
+    sm_vm *vm = start(image);
+    snprintf(command, sizeof command, "rm -rf %s", copy);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(number(vm, "find / -xdev -type f | xargs cat >/dev/null 2>&1; echo 5"), 5);
+    sm_vm_free(vm);
+    sm_image_free(image);
+    assert_int_equal(sm_image_from_snapshot(f->store, copy, &image, &err), SM_ENOTFOUND);
+}
+
+/* The second start of an image does not boot; what is broken in the store is made anew. */
+static void test_store(void **state)
+{
+    struct fixture *f = *state;
+    struct sm_vm_config config = SM_VM_CONFIG_INIT;
+    struct sm_bake_config bake = SM_BAKE_CONFIG_INIT;
+    struct sm_error err = {0};
+    char *folder, path[300], other[300];
+    config.memory_mib = 192;
+    bake.vm = &config;
+    for (int round = 0; round < 3; round++) {
+        sm_vm *vm;
+        assert_int_equal(sm_vm_start(f->image, &config, &vm, &err), 0);
+        assert_int_equal(number(vm, "echo 3"), 3);
+        sm_vm_free(vm);
+        assert_int_equal(sm_image_bake(f->image, &bake, &folder, &err), 0);
+        snprintf(path, sizeof path, "%s/state", folder);
+        snprintf(other, sizeof other, "%s/manifest.json", folder);
+        sm_free(folder);
+        struct stat st;
+        assert_int_equal(stat(path, &st), 0);
+        assert_int_equal(st.st_mode & 077, 0);
+        if (round == 0) /* the next start finds it unusable, and replaces it */
+            assert_int_equal(truncate(path, 100), 0);
+        else
+            assert_true(st.st_size > 1000);
+    }
+}
+
+/* Several processes bake one image: one does the work. */
+static void test_concurrent_bakes(void **state)
+{
+    struct fixture *f = *state;
+    pid_t children[8];
+    for (int i = 0; i < 8; i++) {
+        children[i] = fork();
+        if (children[i] == 0) {
+            struct sm_store_config store_of = SM_STORE_CONFIG_INIT;
+            struct sm_vm_config config = SM_VM_CONFIG_INIT;
+            struct sm_bake_config bake = SM_BAKE_CONFIG_INIT;
+            struct sm_error err = {0};
+            sm_store *store;
+            sm_image *image;
+            char *folder;
+            store_config(f, &store_of);
+            config.memory_mib = 128;
+            bake.vm = &config;
+            _exit(sm_store_open(&store_of, &store, &err) ||
+                  sm_image_from_oci(store, "busybox", &image, &err) ||
+                  sm_image_bake(image, &bake, &folder, &err));
+        }
+    }
+    for (int i = 0; i < 8; i++) {
+        int status;
+        assert_int_equal(waitpid(children[i], &status, 0), children[i]);
+        assert_int_equal(status, 0);
+    }
+    char path[96];
+    snprintf(path, sizeof path, "%s/tmp", f->home);
+    assert_int_equal(rmdir(path), 0); /* nothing is left there */
+    assert_int_equal(mkdir(path, 0700), 0);
+}
+
+static void test_refusals(void **state)
+{
+    struct fixture *f = *state;
+    struct sm_vm_config config = SM_VM_CONFIG_INIT;
+    struct sm_bake_config bake = SM_BAKE_CONFIG_INIT;
+    const char *const fails[] = {"exit 3", NULL};
+    struct sm_error err = {0};
+    sm_image *image;
+    sm_vm *vm;
+    char *folder;
+    config.memory_mib = 512;
+    assert_int_equal(sm_vm_start(f->snapshot, &config, &vm, &err), SM_EINVAL);
+    assert_non_null(strstr(err.text, "256 MiB"));
+    assert_int_equal(sm_image_bake(f->snapshot, NULL, &folder, &err), SM_EINVAL);
+    assert_null(folder);
+    bake.warmup = fails;
+    assert_int_equal(sm_image_bake(f->image, &bake, &folder, &err), SM_EGUEST);
+    assert_non_null(strstr(err.text, "exit 3"));
+    assert_int_equal(sm_image_from_snapshot(f->store, "/tmp", &image, &err), SM_ENOTFOUND);
+    assert_null(image);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_goes_on),       cmocka_unit_test(test_timers),
+        cmocka_unit_test(test_identity),      cmocka_unit_test(test_many),
+        cmocka_unit_test(test_copy_on_write), cmocka_unit_test(test_folder_goes),
+        cmocka_unit_test(test_store),         cmocka_unit_test(test_concurrent_bakes),
+        cmocka_unit_test(test_refusals),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * What is done once to a machine when it starts, and what it takes to start it later from where it
+ * is. All on the caller's thread.
+ */
+#include "api/start.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agent/proto.h"
+#include "agent/request.h"
+#include "base/err.h"
+#include "cpu/model.h"
+#include "base/io.h"
+#include "image/store_snapshot.h"
+
+#define ENTROPY_BYTES 64
+#define HOSTNAME_LEN 12     /* as Docker's: the start of a container's id */
+#define BAKE_MS 60000       /* for the guest to make itself small */
+#define STREAMS_WAIT_MS 500 /* for the guest to let go of its connections */
+
+/* ---- what it is made of ---- */
+
+int start_files_init(struct start_files *f, const sm_image *image, const char *kernel,
+                     struct sm_error *err)
+{
+    const struct image *i = image->image;
+    *f = (struct start_files){0};
+    if (!image->data_dir[0])
+        return err_set(
+            err, SM_ENOTFOUND,
+            "the guest's kernel and initramfs are not installed: not beside the program, "
+            "nor in %s",
+            SM_DATA_DIR);
+    f->kernel = kernel ? strdup(kernel) : io_format("%s/guest/vmlinuz", image->data_dir);
+    f->initramfs = io_format("%s/guest/initramfs.cpio", image->data_dir);
+    f->layers = calloc(i->n_layers, sizeof *f->layers);
+    f->layer_ids = calloc(i->n_layers, sizeof *f->layer_ids);
+    if (!f->kernel || !f->initramfs || !f->layers || !f->layer_ids) {
+        start_files_fini(f);
+        return err_set(err, SM_ENOMEM, "out of memory");
+    }
+    for (size_t n = 0; n < i->n_layers; n++) {
+        f->layers[n] = i->layers[n].held.path;
+        f->layer_ids[n] = i->layers[n].diff_id;
+    }
+    f->n_layers = (unsigned)i->n_layers;
+    return 0;
+}
+
+void start_files_fini(struct start_files *f)
+{
+    free(f->kernel);
+    free(f->initramfs);
+    free(f->layers);
+    free(f->layer_ids);
+    *f = (struct start_files){0};
+}
+
+int start_key(const sm_image *image, struct start_files *f, const struct vm_config *config,
+              char key[START_KEY_SIZE], struct sm_error *err)
+{
+    struct buf text = {0};
+    char digest[DIGEST_STR_SIZE];
+    int rc = store_file_digest(image->store, f->kernel, f->kernel_digest, err);
+    rc = rc ? rc : store_file_digest(image->store, f->initramfs, f->initramfs_digest, err);
+    if (rc)
+        return rc;
+    int failed = buf_printf(&text,
+                            "supermachine %s\nformat %d\nprotocol %u\nmemory %llu\nvcpus %u\n"
+                            "cpu %s %s\ncommand line %s\nkernel %s\ninitramfs %s\nimage %s\n",
+                            SM_VERSION, SNAPSHOT_FORMAT, PROTO_VERSION,
+                            (unsigned long long)config->memory_bytes, config->vcpus, config->cpu,
+                            model_host_is_amd() ? "amd" : "intel", vm_base_cmdline,
+                            f->kernel_digest, f->initramfs_digest, image->image->config_digest);
+    for (unsigned i = 0; i < f->n_layers; i++)
+        failed |= buf_printf(&text, "layer %s\n", f->layer_ids[i]);
+    if (!failed)
+        hash_bytes(text.data, text.len, digest);
+    buf_fini(&text);
+    if (failed)
+        return err_set(err, SM_ENOMEM, "out of memory");
+    strcpy(key, digest + strlen("sha256:"));
+    return 0;
+}
+
+int start_config(const sm_image *image, const struct sm_vm_config *given, struct vm_config *out,
+                 struct sm_error *err)
+{
+    const struct snapshot *snapshot = image->snapshot;
+    enum model_id model;
+    uint64_t mib = given->memory_mib ? given->memory_mib : API_MEMORY_DEFAULT_MIB;
+    if (given->vcpus > ENGINE_MAX_VCPUS)
+        return err_set(err, SM_EINVAL, "%u vCPUs are out of range: 1 to %d", given->vcpus,
+                       ENGINE_MAX_VCPUS);
+    out->memory_bytes = (mib + 1) / 2 * 2 << 20;
+    out->vcpus = given->vcpus ? given->vcpus : 1;
+    int rc = model_choose(snapshot ? snapshot->cpu_model : given->cpu, &model, err);
+    if (rc)
+        return rc;
+    out->cpu = model_name(model);
+    if (snapshot) {
+        if ((given->memory_mib && out->memory_bytes != snapshot->memory_bytes) ||
+            (given->vcpus && given->vcpus != snapshot->vcpus) || given->kernel ||
+            (given->cpu && strcmp(given->cpu, snapshot->cpu_model) != 0))
+            return err_set(err, SM_EINVAL,
+                           "a snapshot's memory, processors and kernel cannot be changed: it has "
+                           "%llu MiB and %u vCPUs %s",
+                           (unsigned long long)snapshot->memory_bytes >> 20, snapshot->vcpus,
+                           snapshot->cpu_model);
+        out->memory_bytes = snapshot->memory_bytes;
+        out->vcpus = snapshot->vcpus;
+    }
+    return engines_choose(given->engine, &out->engine, err);
+}
+
+/* ---- who it is ---- */
+
+static int random_bytes(void *out, size_t len, struct sm_error *err)
+{
+    if (getrandom(out, len, 0) != (ssize_t)len)
+        return err_sys(err, "cannot get random bytes from the host");
+    return 0;
+}
+
+static void to_hex(const uint8_t *bytes, size_t digits, char *out)
+{
+    for (size_t i = 0; i < digits / 2; i++)
+        snprintf(out + 2 * i, 3, "%02x", bytes[i]);
+}
+
+static uint64_t realtime_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+int start_identity(struct vm *vm, int timeout_ms, struct sm_error *err)
+{
+    uint8_t id[PROTO_MACHINE_ID_LEN / 2], entropy[ENTROPY_BYTES];
+    char hostname[HOSTNAME_LEN + 1], machine_id[PROTO_MACHINE_ID_LEN + 1];
+    int fd;
+    int rc = random_bytes(entropy, sizeof entropy, err);
+    rc = rc ? rc : random_bytes(id, sizeof id, err);
+    if (rc)
+        return rc;
+    to_hex(id, HOSTNAME_LEN, hostname);
+    rc = random_bytes(id, sizeof id, err);
+    to_hex(id, PROTO_MACHINE_ID_LEN, machine_id);
+    rc = rc ? rc : vm_connect(vm, PROTO_PORT, &fd, err);
+    if (rc)
+        return rc;
+    struct request_setup setup = {
+        .hostname = hostname,
+        .machine_id = machine_id,
+        .clock_ns = realtime_ns(),
+        .entropy = entropy,
+        .entropy_len = sizeof entropy,
+    };
+    rc = request_setup(fd, &setup, timeout_ms, err);
+    explicit_bzero(entropy, sizeof entropy);
+    close(fd);
+    return rc;
+}
+
+/* ---- what is kept of it ---- */
+
+static json_t *string_array(const char *const *items)
+{
+    json_t *list = json_array();
+    for (; items && *items; items++)
+        json_array_append_new(list, json_string(*items));
+    return list;
+}
+
+static void set_text(json_t *object, const char *key, const char *text)
+{
+    if (text)
+        json_object_set_new(object, key, json_string(text));
+}
+
+/* The image's config, in the form in which images have it (OCI image-spec config.md). */
+static json_t *image_document(const sm_image *image, const struct start_files *f)
+{
+    const struct image_config *c = &image->image->config;
+    json_t *ids = json_array();
+    for (unsigned i = 0; i < f->n_layers; i++)
+        json_array_append_new(ids, json_string(f->layer_ids[i]));
+    json_t *run = json_pack("{s:o, s:o, s:o}", "Entrypoint",
+                            string_array((const char *const *)c->entrypoint.items), "Cmd",
+                            string_array((const char *const *)c->cmd.items), "Env",
+                            string_array((const char *const *)c->env.items));
+    set_text(run, "WorkingDir", c->working_dir);
+    set_text(run, "User", c->user);
+    return json_pack("{s:s, s:s, s:o, s:{s:s, s:o}}", "os", c->os, "architecture", c->architecture,
+                     "config", run, "rootfs", "type", "layers", "diff_ids", ids);
+}
+
+static json_t *document(const sm_image *image, const struct start_files *f,
+                        const char *const *warmup)
+{
+    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "supermachine", SM_VERSION, "kernel",
+                     f->kernel_digest, "initramfs", f->initramfs_digest, "image_digest",
+                     image->image->config_digest, "image", image_document(image, f), "warmup",
+                     string_array(warmup));
+}
+
+bool start_same_warmup(const struct snapshot *s, const char *const *warmup)
+{
+    json_t *wanted = string_array(warmup);
+    bool same = wanted && json_equal(json_object_get(s->document, "warmup"), wanted);
+    json_decref(wanted);
+    return same;
+}
+
+/* The guest's side of our connections: streams that are still open when the snapshot is taken are
+ * reset in every VM that it becomes. */
+static void wait_for_streams(struct vm *vm)
+{
+    const struct timespec step = {.tv_nsec = 1000000};
+    for (int ms = 0; ms < STREAMS_WAIT_MS && vm_streams(vm) > 0; ms++)
+        nanosleep(&step, NULL);
+}
+
+static int make_small(struct vm *vm, struct sm_error *err)
+{
+    int fd;
+    int rc = vm_connect(vm, PROTO_PORT, &fd, err);
+    if (rc)
+        return rc;
+    rc = request_bake(fd, BAKE_MS, err);
+    close(fd);
+    wait_for_streams(vm);
+    return rc;
+}
+
+int start_snapshot(struct vm *vm, const sm_image *image, const struct start_files *f,
+                   const char *const *warmup, const char *folder, struct sm_error *err)
+{
+    json_t *doc = document(image, f, warmup);
+    int rc = doc ? make_small(vm, err) : err_set(err, SM_ENOMEM, "out of memory");
+    if (!rc)
+        rc = vm_pause(vm, err);
+    if (!rc) {
+        struct snapshot_meta meta = {.layer_ids = f->layer_ids, .document = doc};
+        rc = snapshot_save(vm, folder, &meta, err);
+        vm_resume(vm);
+    }
+    json_decref(doc);
+    return rc;
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A machine on disk (docs/formats/snapshot.md): a folder with
+ *
+ *   manifest.json   what machine it is, and which layers it needs
+ *   state           registers and devices (hw/state.h), bound to the manifest by its SHA-256
+ *   ram             guest memory as a sparse file (ram.h)
+ *
+ * A snapshot is read only: restoring maps RAM copy-on-write and builds a new VM. Everything read is
+ * hostile: it is checked before it is used, and a damaged or foreign snapshot is one clear error.
+ */
+#ifndef SM_VM_SNAPSHOT_H
+#define SM_VM_SNAPSHOT_H
+
+#include <jansson.h>
+
+#include "base/buf.h"
+#include "base/hash.h"
+#include "hw/state.h"
+#include "vm/vm.h"
+
+#define SNAPSHOT_FORMAT 1
+
+/* What the machine itself does not know about. */
+struct snapshot_meta {
+    const char *const *layer_ids; /* diff id of each of the VM's layers */
+    const json_t *document;       /* an object of the caller's, kept as it is */
+};
+
+/* Write the files into an existing empty folder, and make them durable. The VM is paused. On error
+ * some of them may be there: the folder is to be thrown away. */
+int snapshot_save(struct vm *vm, const char *dir, const struct snapshot_meta *meta,
+                  struct sm_error *err);
+
+/* An opened one; constant. */
+struct snapshot {
+    uint64_t memory_bytes;
+    unsigned vcpus;
+    char cpu_model[16];
+    char cpu_vendor[8]; /* "amd" or "intel": the form of the model */
+    unsigned n_layers;
+    char (*layer_ids)[DIGEST_STR_SIZE]; /* owned; each digest_valid() */
+    json_t *document;                   /* owned: an object */
+    char ram_digest[DIGEST_STR_SIZE];
+    int ram_fd;                        /* owned */
+    struct buf state;                  /* the file's bytes */
+    uint8_t digest[STATE_DIGEST_SIZE]; /* of the manifest */
+};
+
+/*
+ * Open and check all but the values in the state file, which vm_new() checks. verify_ram: also that
+ * memory is what was saved, which reads all of it; without it only its size is checked.
+ * SM_ENOTFOUND: no such folder; SM_ECORRUPT: truncated, damaged (checksum), or no snapshot;
+ * SM_EUNSUPPORTED: another format version; SM_EIO, SM_ENOMEM.
+ */
+int snapshot_open(const char *dir, bool verify_ram, struct snapshot **out, struct sm_error *err);
+void snapshot_free(struct snapshot *s); /* NULL is fine; VMs made from it live on */
+
+/* snapshot_manifest.c. The caller frees *text. */
+int snapshot_manifest_build(const struct snapshot *s, char **text, struct sm_error *err);
+int snapshot_manifest_parse(const void *text, size_t len, struct snapshot *s, struct sm_error *err);
+
+#endif
