@@ -316,6 +316,91 @@ static void test_concurrent_bakes(void **state)
     assert_int_equal(mkdir(path, 0700), 0);
 }
 
+/* A folder with copies of the small files and a link to the memory, to be damaged. */
+static void make_copy(const struct fixture *f, char *copy, size_t size)
+{
+    char command[512];
+    snprintf(copy, size, "%s/damaged", f->home);
+    snprintf(command, sizeof command,
+             "rm -rf %s && mkdir %s && cp %s/manifest.json %s/state %s && ln %s/ram %s/ram", copy,
+             copy, f->folder, f->folder, copy, f->folder, copy);
+    assert_int_equal(system(command), 0);
+}
+
+static int open_copy(const struct fixture *f, const char *copy, struct sm_error *err)
+{
+    sm_image *image;
+    int rc = sm_image_from_snapshot(f->store, copy, &image, err);
+    sm_image_free(image);
+    return rc;
+}
+
+/* Every cut and every changed bit of manifest and state is seen, before memory is read. */
+static void test_damage(void **state)
+{
+    static const char *const names[] = {"manifest.json", "state"};
+    struct fixture *f = *state;
+    char copy[96], path[128];
+    for (int n = 0; n < 2; n++) {
+        struct stat st;
+        make_copy(f, copy, sizeof copy);
+        snprintf(path, sizeof path, "%s/%s", copy, names[n]);
+        int fd = open(path, O_RDWR);
+        assert_true(fd >= 0 && fstat(fd, &st) == 0);
+        for (off_t bit = 0; bit < st.st_size * 8; bit++) {
+            uint8_t byte;
+            assert_int_equal(pread(fd, &byte, 1, bit / 8), 1);
+            byte ^= (uint8_t)(1 << bit % 8);
+            assert_int_equal(pwrite(fd, &byte, 1, bit / 8), 1);
+            struct sm_error err = {0};
+            int rc = open_copy(f, copy, &err);
+            if (rc != SM_ECORRUPT && rc != SM_EUNSUPPORTED)
+                fail_msg("%s, bit %lld: %d %s", names[n], (long long)bit, rc, err.text);
+            byte ^= (uint8_t)(1 << bit % 8);
+            assert_int_equal(pwrite(fd, &byte, 1, bit / 8), 1);
+        }
+        while (st.st_size-- > 0) {
+            assert_int_equal(ftruncate(fd, st.st_size), 0);
+            assert_int_equal(open_copy(f, copy, NULL), SM_ECORRUPT);
+        }
+        close(fd);
+    }
+}
+
+/* Memory that was cut, changed in one bit, or is another snapshot's. */
+static void test_damaged_memory(void **state)
+{
+    struct fixture *f = *state;
+    char copy[96], path[128], command[512];
+    struct sm_error err = {0};
+    struct stat st;
+    make_copy(f, copy, sizeof copy);
+    snprintf(path, sizeof path, "%s/ram", copy);
+    snprintf(command, sizeof command, "rm %s && cp --sparse=always %s/ram %s", path, f->folder,
+             path);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(open_copy(f, copy, &err), 0);
+    int fd = open(path, O_RDWR);
+    assert_true(fd >= 0 && fstat(fd, &st) == 0);
+    for (int i = 0; i < 4; i++) {
+        off_t at = st.st_size / 5 * i + 12345;
+        uint8_t byte = 0;
+        assert_int_equal(pread(fd, &byte, 1, at), 1);
+        byte ^= 0x10;
+        assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+        assert_int_equal(open_copy(f, copy, &err), SM_ECORRUPT);
+        assert_non_null(strstr(err.text, "checksum"));
+        byte ^= 0x10;
+        assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+    }
+    for (off_t size = st.st_size - 4096; size >= 0; size -= size > 1 << 20 ? 1 << 20 : 4096) {
+        assert_int_equal(ftruncate(fd, size), 0);
+        assert_int_equal(open_copy(f, copy, &err), SM_ECORRUPT);
+        assert_non_null(strstr(err.text, "truncated"));
+    }
+    close(fd);
+}
+
 static void test_refusals(void **state)
 {
     struct fixture *f = *state;
@@ -345,6 +430,7 @@ int main(void)
         cmocka_unit_test(test_identity),      cmocka_unit_test(test_many),
         cmocka_unit_test(test_copy_on_write), cmocka_unit_test(test_folder_goes),
         cmocka_unit_test(test_store),         cmocka_unit_test(test_concurrent_bakes),
+        cmocka_unit_test(test_damage),        cmocka_unit_test(test_damaged_memory),
         cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
