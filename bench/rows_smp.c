@@ -8,7 +8,7 @@
 
 #define THREADS 4
 #define TABLE_WORDS 8192u /* 64 KiB for each thread */
-#define STEPS 3000000u
+#define STEPS 10000000u
 
 struct job {
     pthread_t thread;
