@@ -5,6 +5,8 @@
 suite.py run [--engine E] [--vcpus N] [--long] SUPERMACHINE PROGRAMS [NAME...]
     runs all of PROGRAMS (a folder of static binaries), or those named, on this host and in one guest; each
     must print the same, end with 0, and leave no warning in the guest's log.
+suite.py selftests [--engine E] [--vcpus N] SUPERMACHINE CACHE
+    the kernel's own x86 selftests (x86_selftests.sh) in one guest: each must end with 0.
 suite.py image PROGRAMS DIR
     only makes the image (an OCI layout), to be run as `supermachine run oci:DIR sh /t/all.sh /t`.
 Exit: 0 equal, 1 not, 77 cannot be compared here.
@@ -73,6 +75,9 @@ def sections(text):
 
 
 def on_host(args):
+    """None for programs that judge themselves."""
+    if args.command == "selftests":
+        return {name: None for name in args.names}
     r = subprocess.run(["sh", HERE + "/all.sh", args.programs, *args.names], capture_output=True, text=True,
                        errors="replace")
     return sections(r.stdout)
@@ -94,6 +99,8 @@ def verdict(name, here, there):
     if there is None:
         return ["it did not end in the guest"]
     bad = [f"status {there[0]} in the guest"] if there[0] else []
+    if here is None:
+        return bad and bad + there[1][-30:]
     if here[0]:
         bad.append(f"status {here[0]} on this host")
     bad += [line.rstrip("\n") for line in difflib.unified_diff(here[1], there[1], "host", "guest", lineterm="", n=0)][2:]
@@ -115,7 +122,8 @@ def run(args):
         for name in here:
             bad = verdict(name, here[name], there.get(name))
             failed += bool(bad)
-            took = f"{there[name][2]} s, host {here[name][2]} s" if name in there else "no end"
+            took = f"{there[name][2]} s" if name in there else "no end"
+            took += f", host {here[name][2]} s" if here[name] else ""
             print(f"{'FAIL' if bad else 'ok  '} {name}: {took}", *bad, sep="\n     ", flush=True)
         warnings = [line for line in log if WARNING.search(line)]
         if process.returncode or warnings or not log:
@@ -125,17 +133,30 @@ def run(args):
     return 1 if failed or not here else 0
 
 
+def selftests(args):
+    with tempfile.TemporaryDirectory(prefix="sm-selftests.") as d:
+        made = subprocess.run(["sh", HERE + "/x86_selftests.sh", args.cache, d])
+        if made.returncode:
+            return made.returncode
+        args.programs, args.names, args.long = d, sorted(os.listdir(d)), False
+        return run(args)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    p = commands.add_parser("run")
-    p.add_argument("--engine", default=os.environ.get("SM_ENGINE"))
-    p.add_argument("--vcpus")
-    p.add_argument("--long", action="store_true", help="litmus tests of 10^6 rounds")
-    p.add_argument("--timeout", type=int, default=1500)
-    p.add_argument("supermachine")
-    p.add_argument("programs")
-    p.add_argument("names", nargs="*")
+    for name in ("run", "selftests"):
+        p = commands.add_parser(name)
+        p.add_argument("--engine", default=os.environ.get("SM_ENGINE"))
+        p.add_argument("--vcpus")
+        p.add_argument("--timeout", type=int, default=1500)
+        p.add_argument("supermachine")
+        if name == "selftests":
+            p.add_argument("cache")
+            continue
+        p.add_argument("--long", action="store_true", help="litmus tests of 10^6 rounds")
+        p.add_argument("programs")
+        p.add_argument("names", nargs="*")
     p = commands.add_parser("image")
     p.add_argument("programs")
     p.add_argument("dir")
@@ -143,7 +164,7 @@ def main():
     if args.command == "image":
         make_image(args.programs, args.dir)
         return 0
-    return run(args)
+    return selftests(args) if args.command == "selftests" else run(args)
 
 
 if __name__ == "__main__":

@@ -87,18 +87,11 @@ def differences(case, got, want):
         yield f"  host  {b''.join(b[n:n + 1])[:600]!r}"
 
 
-def main():
-    exe, names = sys.argv[1], sys.argv[2:]
-    start = time.monotonic()
-    try:
-        images = real_images_build.images(SOURCE)
-    except real_images_build.Skip as reason:
-        print(f"SKIP: {reason}")
-        return 77
-    print(f"images: {images} ({time.monotonic() - start:.1f} s)", flush=True)
+def run_cases(exe, cases, images, names):
+    """Each of the cases, or of those named. The exit code."""
     failed, seen = 0, {}
     with tempfile.TemporaryDirectory(prefix="sm-real.") as home:
-        for case in cases(images):
+        for case in cases:
             if names and case.name not in names:
                 continue
             # A store of its own: or the layers, known by their diff id, would not be read at all.
@@ -114,6 +107,17 @@ def main():
                 shutil.rmtree(store)
     print(f"{failed} failed")
     return 1 if failed else 0
+
+
+def main():
+    start = time.monotonic()
+    try:
+        images = real_images_build.images(SOURCE)
+    except real_images_build.Skip as reason:
+        print(f"SKIP: {reason}")
+        return 77
+    print(f"images: {images} ({time.monotonic() - start:.1f} s)", flush=True)
+    return run_cases(sys.argv[1], cases(images), images, sys.argv[2:])
 
 
 if __name__ == "__main__":
