@@ -178,6 +178,10 @@ static void wrong_platform(void **state)
     assert_int_equal(platform_check(&c, &err), SM_EUNSUPPORTED);
     assert_non_null(strstr(err.text, "linux/riscv64"));
     config_fini(&c);
+    assert_int_equal(parse("{\"os\":\"linux\",\"architecture\":\"386\"," ROOTFS "}", &c, &err),
+                     SM_OK);
+    assert_int_equal(platform_check(&c, &err), SM_OK);
+    config_fini(&c);
 }
 
 static void env_set(void **state)

@@ -156,6 +156,13 @@ static void platforms(void **state)
          SM_OK, 1, NULL},
         {INDEX(ENTRY(HEX, PLATFORM("windows", "amd64")) "," ENTRY(HEX, PLATFORM("linux", "amd64"))),
          SM_OK, 1, NULL},
+        /* 32 bits when there are not 64 */
+        {INDEX(ENTRY(HEX, PLATFORM("linux", "386")) "," ENTRY(HEX2, PLATFORM("linux", "amd64"))),
+         SM_OK, 1, NULL},
+        {INDEX(ENTRY(HEX, PLATFORM("linux", "arm")) "," ENTRY(HEX, PLATFORM("linux", "386"))),
+         SM_OK, 1, NULL},
+        {INDEX(ENTRY(HEX, "") "," ENTRY(HEX2, PLATFORM("linux", "386"))), SM_OK, 1, NULL},
+        {INDEX(ENTRY(HEX, PLATFORM("windows", "386"))), SM_EUNSUPPORTED, 0, "windows/386"},
         /* two of ours: the first */
         {INDEX(ENTRY(HEX, PLATFORM("linux", "amd64")) "," ENTRY(HEX2, PLATFORM("linux", "amd64"))),
          SM_OK, 0, NULL},

@@ -6,6 +6,7 @@
 
 #define OS "linux"
 #define ARCHITECTURE "amd64"
+#define ARCHITECTURE32 "386" /* its programs run on the same processor and kernel */
 
 static bool same(const char *a, const char *b)
 {
@@ -17,6 +18,11 @@ static bool is_ours(const struct descriptor *d)
     const char *v = d->variant;
     return same(d->os, OS) && same(d->architecture, ARCHITECTURE) &&
            (!v || v[0] == '\0' || same(v, "v1") || same(v, "v2"));
+}
+
+static bool is_ours32(const struct descriptor *d)
+{
+    return same(d->os, OS) && same(d->architecture, ARCHITECTURE32);
 }
 
 static bool is_image(const struct descriptor *d)
@@ -47,7 +53,9 @@ static int none_fits(const struct descriptor *const *entries, size_t n, const ch
     }
     if (used) {
         return err_set(err, SM_EUNSUPPORTED,
-                       "%s has no image for " OS "/" ARCHITECTURE ", only for %s", what, found);
+                       "%s has no image for " OS "/" ARCHITECTURE " or " OS "/" ARCHITECTURE32
+                       ", only for %s",
+                       what, found);
     }
     for (size_t i = 0; i < n; i++) {
         enum media media = media_of(entries[i]->media_type);
@@ -68,7 +76,7 @@ static int none_fits(const struct descriptor *const *entries, size_t n, const ch
 int platform_select(const struct descriptor *const *entries, size_t n, const char *what,
                     size_t *chosen, struct sm_error *err)
 {
-    size_t bare = n;
+    size_t bare = n, ours32 = n;
     bool ambiguous = false;
     for (size_t i = 0; i < n; i++) {
         if (!is_image(entries[i])) {
@@ -78,10 +86,17 @@ int platform_select(const struct descriptor *const *entries, size_t n, const cha
             *chosen = i;
             return SM_OK;
         }
+        if (is_ours32(entries[i]) && ours32 == n) {
+            ours32 = i;
+        }
         if (!entries[i]->os && !entries[i]->architecture) {
             ambiguous |= bare < n && strcmp(entries[bare]->digest, entries[i]->digest) != 0;
             bare = bare < n ? bare : i;
         }
+    }
+    if (ours32 < n) {
+        *chosen = ours32;
+        return SM_OK;
     }
     if (ambiguous) {
         return err_set(err, SM_EINVAL,
@@ -98,10 +113,12 @@ int platform_select(const struct descriptor *const *entries, size_t n, const cha
 
 int platform_check(const struct image_config *config, struct sm_error *err)
 {
-    if (strcmp(config->os, OS) == 0 && strcmp(config->architecture, ARCHITECTURE) == 0) {
+    if (strcmp(config->os, OS) == 0 && (strcmp(config->architecture, ARCHITECTURE) == 0 ||
+                                        strcmp(config->architecture, ARCHITECTURE32) == 0)) {
         return SM_OK;
     }
     return err_set(err, SM_EUNSUPPORTED,
-                   "the image is for %.30s/%.30s; this machine runs " OS "/" ARCHITECTURE,
+                   "the image is for %.30s/%.30s; this machine runs " OS "/" ARCHITECTURE " and " OS
+                   "/" ARCHITECTURE32,
                    config->os, config->architecture);
 }

@@ -74,7 +74,7 @@ static bool same_name(const struct cmp *c)
         {"prefetchw", "prefetch"}, {"prefetchwt1", "prefetch"}, {"fsetpm287_nop", "fnsetpm"},
         {"prefetchnta", "nop"},    {"prefetcht0", "nop"},       {"prefetcht1", "nop"},
         {"prefetcht2", "nop"},     {"vmovq", "vmovd"},          {"vpextrq", "vpextrd"},
-        {"vpinsrq", "vpinsrd"},
+        {"vpinsrq", "vpinsrd"},    {"jcxz", "jrcxz"},
     };
     const char *z = ZydisMnemonicGetString(c->z.mnemonic), *ours = c->in.desc->name;
     size_t n = strlen(ours);
@@ -164,14 +164,15 @@ static void compare_layout(struct cmp *c)
     const ZydisDecodedInstructionRaw *raw = &c->z.raw;
     expect(c, OF_LAYOUT, raw->prefix_count, in->opcode_off);
     expect(c, OF_LAYOUT, z_has(c, ZYDIS_ATTRIB_HAS_MODRM), in->has_modrm);
-    expect(c, OF_LAYOUT, c->z.address_width, in->addr32 ? 32 : 64);
+    expect(c, OF_LAYOUT, c->z.address_width, in->addr16 ? 16 : in->addr32 ? 32 : 64);
     unsigned rex = 0;
     if (z_has(c, ZYDIS_ATTRIB_HAS_REX)) {
         rex = 0x40u | raw->rex.W << 3 | raw->rex.R << 2 | raw->rex.X << 1 | raw->rex.B;
     }
     expect(c, OF_LAYOUT, rex != 0, in->has_rex);
     if (c->z.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX) {
-        rex = 0x40u | raw->vex.W << 3 | !raw->vex.R << 2 | !raw->vex.X << 1 | !raw->vex.B;
+        rex = 0x40u | raw->vex.W << 3;
+        rex |= c->o->mode != INSN_64 ? 0u : !raw->vex.R << 2 | !raw->vex.X << 1 | !raw->vex.B;
         expect(c, OF_LAYOUT, raw->vex.m_mmmm, in->vex_map);
         expect(c, OF_LAYOUT, raw->vex.pp, in->vex_pp);
         expect(c, OF_LAYOUT, (in->desc->attr & IA_LIG) == 0 && raw->vex.L, in->vex_l);
@@ -223,17 +224,29 @@ static unsigned mem_reg(ZydisRegister reg)
     return reg_number(reg, &width, &high);
 }
 
-static unsigned mem_seg(ZydisRegister reg)
+static unsigned mem_seg(const struct cmp *c, ZydisRegister reg)
 {
+    if (c->o->mode != INSN_64) {
+        return reg - ZYDIS_REGISTER_ES;
+    }
     return reg == ZYDIS_REGISTER_FS ? 4 : reg == ZYDIS_REGISTER_GS ? 5 : INSN_NO_SEG;
+}
+
+/* The override, or outside 64-bit mode the segment that the base register implies. */
+static unsigned our_seg(const struct cmp *c)
+{
+    if (c->o->mode == INSN_64 || c->in.seg != INSN_NO_SEG) {
+        return c->in.seg;
+    }
+    return c->in.base == 4 || c->in.base == 5 ? 2 : 3;
 }
 
 /* Zydis 4.0.0 takes R13D for "no base" under these conditions, and then drops the displacement. */
 static bool zydis_r13d(const struct cmp *c)
 {
     const ZydisDecodedInstructionRaw *raw = &c->z.raw;
-    return c->in.addr32 && c->in.mod == 0 && (c->in.rm & 7u) == 4 && raw->sib.base == 5 &&
-           (c->in.rex & 1u) != 0;
+    return c->o->mode == INSN_64 && c->in.addr32 && c->in.mod == 0 && (c->in.rm & 7u) == 4 &&
+           raw->sib.base == 5 && (c->in.rex & 1u) != 0;
 }
 
 static void compare_memory(struct cmp *c, const ZydisDecodedOperand *op)
@@ -257,7 +270,7 @@ static void compare_memory(struct cmp *c, const ZydisDecodedOperand *op)
         expect(c, OF_ACCESS, 0, attr & (IA_LOAD | IA_STORE));
         return;
     }
-    expect(c, OF_MEMORY, mem_seg(m->segment), in->seg);
+    expect(c, OF_MEMORY, mem_seg(c, m->segment), our_seg(c));
     unsigned access = 0;
     if ((op->actions & ZYDIS_OPERAND_ACTION_MASK_READ) != 0) {
         access |= IA_LOAD;
@@ -391,7 +404,7 @@ static void compare_operands(struct cmp *c)
     has = names(in->desc, is4_kinds, sizeof(is4_kinds), &kind);
     expect(c, OF_REG, op != NULL, has);
     if (op != NULL && has) {
-        compare_register(c, op, kind, in->imm >> 4 & 15);
+        compare_register(c, op, kind, in->imm >> 4 & (c->o->mode == INSN_64 ? 15 : 7));
     }
     op = find_operand(c, ZYDIS_OPERAND_ENCODING_OPCODE);
     has = names(in->desc, z_kinds, sizeof(z_kinds), &kind);
@@ -414,12 +427,20 @@ static void compare_immediate(struct cmp *c)
         if (op->type == ZYDIS_OPERAND_TYPE_MEMORY &&
             op->encoding != ZYDIS_OPERAND_ENCODING_MODRM_RM &&
             names(in->desc, (const uint8_t[]){O_O}, 1, &(unsigned){0})) {
-            uint64_t mask = in->addr32 ? UINT32_MAX : UINT64_MAX; /* Zydis sign-extends */
+            uint64_t mask = in->addr16   ? UINT16_MAX
+                            : in->addr32 ? UINT32_MAX
+                                         : UINT64_MAX; /* Zydis sign-extends */
             expect(c, OF_MEMORY, (uint64_t)op->mem.disp.value & mask, in->disp64);
-            expect(c, OF_MEMORY, mem_seg(op->mem.segment), in->seg);
+            expect(c, OF_MEMORY, mem_seg(c, op->mem.segment), our_seg(c));
             expect(c, OF_MEM_SIZE, op->size / 8u, in->mem_size);
         }
         if (op->encoding == ZYDIS_OPERAND_ENCODING_IS4) {
+            n++;
+            continue;
+        }
+        if (op->type == ZYDIS_OPERAND_TYPE_POINTER) {
+            expect(c, OF_IMM, op->ptr.offset, (uint64_t)in->imm);
+            expect(c, OF_IMM, op->ptr.segment, (uint64_t)in->imm2);
             n++;
             continue;
         }
@@ -524,21 +545,30 @@ static void compare_truncated(struct cmp *c)
     struct insn part;
     unsigned n = c->in.len;
     for (unsigned i = 0; i < n; i++) {
-        enum insn_error e = insn_decode(c->bytes, i, &part);
+        enum insn_error e = insn_decode_mode(c->bytes, i, (enum insn_mode)c->o->mode, &part);
         if (e != INSN_TRUNCATED && !(e == c->err && c->err == INSN_UD)) {
             differ(c, OF_TRUNCATED, i, e);
         }
     }
 }
 
-void oracle_init(struct oracle *o, uint64_t model)
+void oracle_init(struct oracle *o, uint64_t model, int mode)
 {
+    static const struct {
+        ZydisMachineMode machine;
+        ZydisStackWidth stack;
+    } modes[] = {
+        [INSN_64] = {ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64},
+        [INSN_32] = {ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32},
+        [INSN_16] = {ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16},
+    };
     static const ZydisDecoderMode off[] = {ZYDIS_DECODER_MODE_MPX, ZYDIS_DECODER_MODE_CET,
                                            ZYDIS_DECODER_MODE_WBNOINVD,
                                            ZYDIS_DECODER_MODE_CLDEMOTE};
     memset(o, 0, sizeof(*o));
     o->model = model;
-    ZydisDecoderInit(&o->decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+    o->mode = mode;
+    ZydisDecoderInit(&o->decoder, modes[mode].machine, modes[mode].stack);
     for (size_t i = 0; i < sizeof(off) / sizeof(off[0]); i++) {
         ZydisDecoderEnableMode(&o->decoder, off[i], ZYAN_FALSE);
     }
@@ -574,7 +604,7 @@ unsigned oracle_compare(struct oracle *o, const uint8_t *bytes, size_t len)
     c.len = len;
     ZyanStatus s = ZydisDecoderDecodeFull(&o->decoder, bytes, len < 15 ? len : 15, &c.z, c.op);
     c.z_ok = ZYAN_SUCCESS(s);
-    c.err = insn_decode(bytes, len, &c.in);
+    c.err = insn_decode_mode(bytes, len, (enum insn_mode)o->mode, &c.in);
     o->compared++;
     enum insn_error whole = c.err;
     apply_model(&c);

@@ -42,13 +42,15 @@ enum oracle_field {
 struct oracle {
     ZydisDecoder decoder;
     uint64_t model; /* INSN_MODEL_* */
+    int mode;       /* enum insn_mode */
     uint64_t compared, legal, outside_model, unexplained;
     uint64_t known_hits[ORACLE_MAX_KNOWN]; /* by index of the known-difference table */
     /* differences printed so far, one per field and mnemonic */
     uint8_t reported[OF_COUNT][ZYDIS_MNEMONIC_MAX_VALUE + 1];
 };
 
-void oracle_init(struct oracle *o, uint64_t model);
+/* mode: enum insn_mode; 16 and 32 bits are Zydis' legacy machine modes. */
+void oracle_init(struct oracle *o, uint64_t model, int mode);
 
 /*
  * Compare on bytes[0..len). Unexplained differences are counted and the first ones printed to

@@ -2,9 +2,10 @@
 /*
  * Differential test of the decoder against Zydis.
  *   decode_zydis MODEL random COUNT [SEED]   random bytes and random structured encodings
- *   decode_zydis MODEL text FILE...          linear sweep over the code sections of 64-bit ELF
- * files decode_zydis MODEL kernel BZIMAGE        the same over the kernel packed in it MODEL is the
- * CPU model, v2 or v3. Exit: 0 agree, 1 differ, 77 nothing to test.
+ *   decode_zydis MODEL text FILE...          linear sweep over the code sections of ELF files
+ *   decode_zydis MODEL kernel BZIMAGE        the same over the kernel packed in it
+ * MODEL is the CPU model, v2 or v3, with -32 or -16 after it for the modes that are not 64-bit
+ * mode. Exit: 0 agree, 1 differ, 77 nothing to test.
  */
 #include <elf.h>
 #include <fcntl.h>
@@ -93,29 +94,57 @@ static void sweep(struct oracle *o, const uint8_t *code, size_t size)
     }
 }
 
-/* Sweep every executable section of an ELF image. Returns false if it is not one. */
+/* A section that the sweep is about: where it is in the file, or size 0. */
+struct part {
+    uint64_t at, size;
+};
+
+static bool read_section(const uint8_t *image, size_t size, bool wide, uint64_t at,
+                         struct part *out)
+{
+    Elf64_Shdr s64;
+    Elf32_Shdr s32;
+    size_t n = wide ? sizeof(s64) : sizeof(s32);
+    if (at > size || size - at < n) {
+        return false;
+    }
+    memcpy(&s64, image + at, wide ? n : 0);
+    memcpy(&s32, image + at, wide ? 0 : n);
+    uint64_t flags = wide ? s64.sh_flags : s32.sh_flags;
+    bool code = (wide ? s64.sh_type : s32.sh_type) == SHT_PROGBITS && (flags & SHF_EXECINSTR) != 0;
+    out->at = wide ? s64.sh_offset : s32.sh_offset;
+    out->size = wide ? s64.sh_size : s32.sh_size;
+    if (!code || out->at > size || out->size > size - out->at) {
+        out->size = 0;
+    }
+    return true;
+}
+
+/* Sweep every executable section of an ELF image for the oracle's mode. False if it is not one. */
 static bool sweep_elf(struct oracle *o, const uint8_t *image, size_t size)
 {
-    Elf64_Ehdr eh;
-    if (size < sizeof(eh)) {
+    Elf64_Ehdr h64;
+    Elf32_Ehdr h32;
+    bool wide = o->mode == INSN_64;
+    if (size < sizeof(h64)) {
         return false;
     }
-    memcpy(&eh, image, sizeof(eh));
-    if (memcmp(eh.e_ident, ELFMAG, SELFMAG) != 0 || eh.e_ident[EI_CLASS] != ELFCLASS64 ||
-        eh.e_machine != EM_X86_64) {
+    memcpy(&h64, image, sizeof(h64));
+    memcpy(&h32, image, sizeof(h32));
+    if (memcmp(h64.e_ident, ELFMAG, SELFMAG) != 0 ||
+        h64.e_ident[EI_CLASS] != (wide ? ELFCLASS64 : ELFCLASS32) ||
+        h64.e_machine != (wide ? EM_X86_64 : EM_386)) {
         return false;
     }
-    for (unsigned i = 0; i < eh.e_shnum; i++) {
-        Elf64_Shdr sh;
-        uint64_t at = eh.e_shoff + (uint64_t)i * sizeof(sh);
-        if (at > size || size - at < sizeof(sh)) {
+    uint64_t table = wide ? h64.e_shoff : h32.e_shoff;
+    unsigned n = wide ? h64.e_shnum : h32.e_shnum;
+    size_t each = wide ? sizeof(Elf64_Shdr) : sizeof(Elf32_Shdr);
+    for (unsigned i = 0; i < n; i++) {
+        struct part part;
+        if (!read_section(image, size, wide, table + (uint64_t)i * each, &part)) {
             return false;
         }
-        memcpy(&sh, image + at, sizeof(sh));
-        if (sh.sh_type == SHT_PROGBITS && (sh.sh_flags & SHF_EXECINSTR) != 0 &&
-            sh.sh_offset <= size && sh.sh_size <= size - sh.sh_offset) {
-            sweep(o, image + sh.sh_offset, sh.sh_size);
-        }
+        sweep(o, image + part.at, part.size);
     }
     return true;
 }
@@ -134,8 +163,8 @@ static bool sweep_file(struct oracle *o, const char *path)
         if (p != MAP_FAILED) {
             uint64_t before = o->legal;
             ok = sweep_elf(o, p, (size_t)st.st_size);
-            printf("%s %s: %llu instructions\n", ok ? "swept" : "SKIP (not x86-64 ELF)", path,
-                   (unsigned long long)(o->legal - before));
+            printf("%s %s: %llu instructions\n", ok ? "swept" : "SKIP (not ELF for this mode)",
+                   path, (unsigned long long)(o->legal - before));
             munmap(p, (size_t)st.st_size);
         }
     }
@@ -182,15 +211,33 @@ out:
     return ok;
 }
 
+/* v2 or v3, and -32 or -16 for the modes that are not 64-bit mode. */
+static bool parse_model(const char *name, struct oracle *o)
+{
+    static const struct {
+        const char *suffix;
+        enum insn_mode mode;
+    } modes[] = {{"", INSN_64}, {"-32", INSN_32}, {"-16", INSN_16}};
+    if (strncmp(name, "v2", 2) != 0 && strncmp(name, "v3", 2) != 0) {
+        return false;
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        if (strcmp(name + 2, modes[i].suffix) == 0) {
+            oracle_init(o, name[1] == '3' ? INSN_MODEL_V3 : INSN_MODEL_V2, (int)modes[i].mode);
+            return true;
+        }
+    }
+    return false;
+}
+
 int main(int argc, char **argv)
 {
     struct oracle o;
-    bool any = false, v3 = argc > 1 && strcmp(argv[1], "v3") == 0;
-    if (!v3 && (argc < 2 || strcmp(argv[1], "v2") != 0)) {
-        fprintf(stderr, "usage: decode_zydis v2|v3 random|text|kernel ...\n");
+    bool any = false;
+    if (argc < 2 || !parse_model(argv[1], &o)) {
+        fprintf(stderr, "usage: decode_zydis v2|v3[-32|-16] random|text|kernel ...\n");
         return 2;
     }
-    oracle_init(&o, v3 ? INSN_MODEL_V3 : INSN_MODEL_V2);
     argc--;
     argv++;
     if (argc >= 3 && strcmp(argv[1], "random") == 0) {
@@ -208,7 +255,8 @@ int main(int argc, char **argv)
         any = sweep_kernel(&o, argv[2]);
     } else {
         fprintf(stderr,
-                "usage: decode_zydis v2|v3 random COUNT [SEED] | text FILE... | kernel BZIMAGE\n");
+                "usage: decode_zydis v2|v3[-32|-16] random COUNT [SEED] | text FILE... | kernel "
+                "BZIMAGE\n");
         return 2;
     }
     if (!any || o.legal == 0) {

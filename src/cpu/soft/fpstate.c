@@ -162,7 +162,7 @@ OP(op_fxsave)
     struct fx_image fx;
     fx_save(&fx);
     fx_scrub(&fx, fpstate_mxcsr(cpu));
-    fps_copy(p, &fx, FX_USED);
+    fps_copy(p, &fx, cpu->mode & MODE_LEGACY ? FX_XMM8 : FX_USED);
     soft_ptr_done(cpu, o, va, FX_SIZE, p);
     NEXT;
 }
@@ -176,6 +176,11 @@ OP(op_fxrstor)
     if ((mxcsr & ~MXCSR_VALID) != 0) {
         cpu->insn_rip = op_rip(cpu, o);
         soft_raise_code(cpu, V_GP, 0);
+    }
+    if (cpu->mode & MODE_LEGACY) {
+        struct fx_image now;
+        fx_save(&now);
+        fps_copy(&fx.b[FX_XMM8], &now.b[FX_XMM8], FX_USED - FX_XMM8);
     }
     fx_scrub(&fx, mxcsr);
     fx_restore(&fx);

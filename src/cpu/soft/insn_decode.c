@@ -437,8 +437,8 @@ static enum insn_error check_vex(const struct dec *d, unsigned enc, struct insn 
 {
     uint32_t attr = out->desc->attr;
     bool l = (d->vex & 4u) != 0, w = (d->rex & 8u) != 0;
-    unsigned vvvv = ~(unsigned)d->vex >> 3 & (d->mode == INSN_64 ? 15u : 7u);
-    out->vvvv = (uint8_t)vvvv;
+    unsigned vvvv = ~(unsigned)d->vex >> 3 & 15u;
+    out->vvvv = (uint8_t)(vvvv & (d->mode == INSN_64 ? 15u : 7u));
     out->has_rex = false;
     out->vex_l = l && (attr & IA_LIG) == 0;
     if (out->desc->size == SZ_X && l) {

@@ -71,6 +71,9 @@ static struct placed place(const struct insn *insn, unsigned mem_rm)
     if (insn->desc->id == I_X87) {
         p.rex = 0;
     }
+    if (insn->mode != INSN_64 && insn->desc->size == SZ_Y) { /* VEX.W chooses no register there */
+        p.rex &= ~8;
+    }
     if ((attr & IA_GREG_DST) != 0) {
         p.reg = 0;
         p.rex &= ~4;
@@ -126,7 +129,9 @@ static void put_insn(struct emit *e, const struct insn *insn, unsigned mem_rm)
         put(e, (uint8_t)(insn->rm * 8)); /* disp8 of cpu->gpr[rm] */
     }
     for (unsigned i = 0; i < insn->imm_size; i++) {
-        put(e, insn->bytes[insn->imm_off + i]);
+        /* the register number of an immediate: eight registers outside 64-bit mode */
+        bool is4 = insn->mode != INSN_64 && has_operand(insn, O_L);
+        put(e, insn->bytes[insn->imm_off + i] & (is4 ? 0x7f : 0xff));
     }
 }
 _Static_assert(offsetof(struct soft_cpu, gpr) == 0, "stubs reach gpr[] by an 8-bit displacement");

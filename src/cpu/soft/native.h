@@ -119,6 +119,7 @@ void fpstate_set_mxcsr(struct soft_cpu *cpu, uint32_t mxcsr);
 #define FX_MXCSR_MASK 28
 #define FX_X87 32
 #define FX_XMM 160
+#define FX_XMM8 288 /* XMM8 and up: in 64-bit mode only */
 #define FX_USED 416 /* the processor leaves the rest alone */
 #define FX_SIZE 512
 #define XS_BV 512 /* header: components that are not in their initial state */

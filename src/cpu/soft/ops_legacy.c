@@ -218,7 +218,9 @@ static void lift_operand(struct lift *l, struct insn *room)
     if (i->desc->id == I_POP && i->base == R_SP) { /* ESP counts as already raised */
         room->disp += i->opsize;
     }
-    if (i->addr16 || (!lea && checked(l, segment))) {
+    if (i->desc->id == I_VGATHER) { /* an address per element: no limits checked */
+        room->seg = checked(l, segment) ? (uint8_t)segment : INSN_NO_SEG;
+    } else if (i->addr16 || (!lea && checked(l, segment))) {
         struct op *o = lift_seg_ea(l, room, segment, i->mem_size);
         o->imm |= lea ? EA_PLAIN : 0;
         room->is_mem = true;

@@ -8,6 +8,7 @@
 #include "cpu/soft/fpstate_op.h"
 
 #define XS_HEADER_END 576
+#define XS_YMM8 (XS_AVX + 128) /* YMM8 and up: in 64-bit mode only */
 
 /* The components that the guest asks for. */
 static uint32_t requested(const struct soft_cpu *cpu)
@@ -56,11 +57,12 @@ static const struct op *save(struct soft_cpu *cpu, const struct op *o, bool opti
     if ((want & 6) != 0) {
         copy_part(p, &fx, FX_MXCSR, FX_X87);
     }
+    bool legacy = (cpu->mode & MODE_LEGACY) != 0;
     if ((write & 2) != 0) {
-        copy_part(p, &fx, FX_XMM, FX_USED);
+        copy_part(p, &fx, FX_XMM, legacy ? FX_XMM8 : FX_USED);
     }
     if ((write & 4) != 0) {
-        copy_part(p, &fx, XS_AVX, XS_SIZE);
+        copy_part(p, &fx, XS_AVX, legacy ? XS_YMM8 : XS_SIZE);
     }
     copy_part(p, &fx, XS_BV, XS_BV + 8);
     soft_ptr_done(cpu, o, va, size, p);
@@ -75,6 +77,33 @@ OP(op_xsave)
 OP(op_xsaveopt)
 {
     return save(cpu, o, true);
+}
+
+/* Outside 64-bit mode the registers from 8 up stay: put what they hold into the image. A component
+ * that the image leaves out is initial for the others. */
+static void keep_upper(struct fx_image *fx, uint32_t want)
+{
+    struct fx_image now;
+    for (unsigned i = XS_BV / 8; i < XS_HEADER_END / 8; i++) {
+        now.q[i] = 0;
+    }
+    xs_save(&now, 6);
+    static const struct {
+        uint32_t bit, at, upper, end;
+    } parts[2] = {{2, FX_XMM, FX_XMM8, FX_USED}, {4, XS_AVX, XS_YMM8, XS_SIZE}};
+    for (unsigned k = 0; k < 2; k++) {
+        if (!(want & parts[k].bit)) {
+            continue;
+        }
+        for (unsigned i = parts[k].at / 8; i < parts[k].upper / 8; i++) {
+            fx->q[i] = fx->q[XS_BV / 8] & parts[k].bit ? fx->q[i] : 0;
+        }
+        bool holds = (now.q[XS_BV / 8] & parts[k].bit) != 0;
+        for (unsigned i = parts[k].upper / 8; i < parts[k].end / 8; i++) {
+            fx->q[i] = holds ? now.q[i] : 0;
+        }
+        fx->q[XS_BV / 8] |= parts[k].bit;
+    }
 }
 
 OP(op_xrstor)
@@ -96,6 +125,9 @@ OP(op_xrstor)
     }
     for (unsigned i = XS_BV / 8 + 1; i < XS_HEADER_END / 8; i++) {
         fx.q[i] = 0;
+    }
+    if (cpu->mode & MODE_LEGACY) {
+        keep_upper(&fx, want);
     }
     fx_scrub(&fx, mxcsr & MXCSR_VALID);
     xs_restore(&fx, want);
