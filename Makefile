@@ -13,7 +13,7 @@ SETUP_san   := -Db_sanitize=address,undefined -Db_lundef=false
 SETUP_fuzz  := -Dfuzz=true -Db_sanitize=address -Db_lundef=false
 CC_fuzz     := clang
 
-.PHONY: all deps demo check check-kvm bench install format check-format fuzz clean
+.PHONY: all deps demo check check-kvm bench bench-kvm install format check-format fuzz clean
 all: $(OUT)/build.ninja
 	ninja -C $(OUT)
 
@@ -41,6 +41,9 @@ check-kvm: all
 
 bench: all
 	tools/run-bench $(OUT)
+
+bench-kvm: all
+	@tests/l1/bench_kvm.py $(OUT)
 
 fuzz:
 	$(MAKE) MODE=fuzz out/fuzz/build.ninja

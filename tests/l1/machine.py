@@ -20,7 +20,7 @@ import tempfile
 import time
 
 PACKAGES = ["python3", "busybox-static", "libcmocka0", "libarchive13", "libjansson4", "libssl3",
-            "libzstd1", "zlib1g", "liblzma5", "libcurl4", "libslirp0", "libseccomp2", "util-linux", "zstd",
+            "libzstd1", "zlib1g", "liblzma5", "libcurl4", "libslirp0", "libseccomp2", "util-linux", "mount", "zstd",
             "qemu-system-x86"]
 LEAVE_OUT = ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*",
              "/var/cache/apt/*", "/var/lib/apt/lists/*"]

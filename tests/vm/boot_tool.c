@@ -3,6 +3,7 @@
  * boot_tool [OPTION...] KERNEL INITRAMFS [LAYER...]: boot a VM as the library does, show its
  * console, say how and when it ended. For developers of the engine and the devices.
  *   --memory MIB    (256)            --vcpus N     (1)
+ *   --engine NAME   soft or kvm  (soft)
  *   --append TEXT   more kernel command line, e.g. "earlyprintk=ttyS0 ignore_loglevel"
  *   --times         prefix each console line with the seconds since the start
  *   --until TEXT    stop when the console printed TEXT      --timeout S   stop after S seconds
@@ -63,7 +64,7 @@ static void usage(void)
 {
     fprintf(
         stderr,
-        "usage: boot_tool [--memory MIB] [--vcpus N] [--append TEXT] [--times] "
+        "usage: boot_tool [--engine soft|kvm] [--memory MIB] [--vcpus N] [--append TEXT] [--times] "
         "[--until TEXT] [--agent] [--timeout S] [--translate-all] KERNEL INITRAMFS [LAYER...]\n");
     exit(2);
 }
@@ -126,11 +127,17 @@ static int boot(const struct vm_config *config, struct tool *t, bool agent, int 
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"memory", required_argument, NULL, 'm'},  {"vcpus", required_argument, NULL, 'c'},
-        {"append", required_argument, NULL, 'a'},  {"until", required_argument, NULL, 'u'},
-        {"timeout", required_argument, NULL, 's'}, {"times", no_argument, NULL, 't'},
-        {"agent", no_argument, NULL, 'g'},         {"translate-all", no_argument, NULL, 'x'},
-        {"console", no_argument, NULL, 'o'},       {0},
+        {"engine", required_argument, NULL, 'e'},
+        {"memory", required_argument, NULL, 'm'},
+        {"vcpus", required_argument, NULL, 'c'},
+        {"append", required_argument, NULL, 'a'},
+        {"until", required_argument, NULL, 'u'},
+        {"timeout", required_argument, NULL, 's'},
+        {"times", no_argument, NULL, 't'},
+        {"agent", no_argument, NULL, 'g'},
+        {"translate-all", no_argument, NULL, 'x'},
+        {"console", no_argument, NULL, 'o'},
+        {0},
     };
     struct tool tool = {.seen_fd = eventfd(0, EFD_CLOEXEC)};
     struct vm_config config = {.engine = &engine_soft,
@@ -144,6 +151,9 @@ int main(int argc, char **argv)
         switch (c) {
         case 'm':
             config.memory_bytes = strtoull(optarg, NULL, 0) << 20;
+            break;
+        case 'e':
+            config.engine = strcmp(optarg, "kvm") == 0 ? &engine_kvm : &engine_soft;
             break;
         case 'c':
             config.vcpus = (unsigned)strtoul(optarg, NULL, 0);

@@ -1,0 +1,63 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Our KVM path beside QEMU's, in the L1 machine: bench_kvm.py BUILD [--rounds N]. Medians; the ratio is ours to
+QEMU's, and one above 1.00 is marked. Exit: 0 if measured, 1 if not, 77 skipped."""
+import argparse
+import os
+import re
+import statistics
+import sys
+
+import check_kvm
+import machine
+
+ROWS = ("wall until the agent's line, s", "monitor's CPU time, s", "exits", "of these port I/O",
+        "MMIO", "halts")
+
+
+def base_cmdline():
+    with open(f"{check_kvm.SOURCE}/src/vm/vm.c") as f:
+        text = re.search(r"base_cmdline\[\] =(.*?);", f.read(), re.S).group(1)
+    return "".join(re.findall(r'"([^"]*)"', text))
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("build")
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
+    build = os.path.abspath(args.build)
+    files = dict(check_kvm.files(build))
+    files["out/tests/vm/boot_tool"] = f"{build}/tests/vm/boot_tool"
+    files["tests/l1/bench_inside.py"] = f"{check_kvm.SOURCE}/tests/l1/bench_inside.py"
+    command = f"python3 tests/l1/bench_inside.py {args.rounds} '{base_cmdline()}'"
+    found = {"ours": [], "qemu": []}
+    shown = []
+
+    def line(text):
+        shown.append(text)
+        words = text.split()
+        if words[:1] == ["bench"] and len(words) == 2 + len(ROWS):
+            found[words[1]].append([float(w) for w in words[2:]])
+
+    try:
+        machine.Machine(f"{check_kvm.SOURCE}/out/cache", f"{build}/guest", files,
+                        [("bench", 300 * args.rounds, command)], f"{build}/l1-bench.log").run(line)
+    except machine.Skip as e:
+        print(f"SKIP: bench-kvm: {e}")
+        return 77
+    except machine.Failed as e:
+        print(f"FAILED: {e}")
+    if any(len(v) != args.rounds for v in found.values()):
+        print("\n".join(shown[-40:]))
+        return 1
+    print(f"{'inside L1, -accel kvm':32} {'supermachine':>14} {'QEMU microvm':>14} {'ratio':>7}")
+    for i, name in enumerate(ROWS):
+        ours, qemu = (statistics.median(r[i] for r in found[s]) for s in ("ours", "qemu"))
+        ratio = ours / qemu if qemu else 0
+        print(f"{name:32} {ours:14.6g} {qemu:14.6g} {ratio:7.2f}{'  lost' if ratio > 1 else ''}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
