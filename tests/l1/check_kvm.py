@@ -7,6 +7,7 @@ tests/cli. Every VM in it runs with --engine kvm. The console, which has everyth
 printed, is kept in BUILD/l1-console.log, and is shown from the failed step on.
 Exit: 0 passed, 1 failed, 77 skipped. The last line sums up."""
 import argparse
+import glob
 import os
 import sys
 
@@ -22,6 +23,8 @@ CLI = {
     "refusal": ["Engines", "Flags.test_engine"],
     "terminal": ["Signals.test_second_ends_the_vm", "Terminals.test_ctrl_c_once"],
 }
+# Programs of tests/guest/programs.
+SUITE = ["fpu", "segments", "memory"]
 TAIL = 200
 
 
@@ -30,10 +33,14 @@ def steps(suite):
     for name in UNITS:
         yield f"unit_{name}", 120, f"out/src/cpu/{name}_test"
     # Without the opcodes: one of them makes QEMU 7.2's own translator abort ("tcg fatal error").
-    yield "ring0", 300, "out/tests/guest/ring0_test kvm numbers"
+    yield "ring0", 600, "out/tests/guest/ring0_test kvm numbers"
     yield "doctor", 60, "out/cli/supermachine doctor"
     yield "vcpus", 120, \
         "test $(out/cli/supermachine run --engine kvm --vcpus 4 busybox nproc) = 4"
+    # The same programs in L1 itself and in a guest of it.
+    chosen = SUITE if suite == "quick" else []
+    yield "guest_suite", 400 if chosen else 1500, "python3 tests/guest/suite.py run --engine kvm " \
+        f"--vcpus 2 out/cli/supermachine out/tests/guest/suite {' '.join(chosen)}"
     env = "SM_SOURCE_DIR=/sm SM_BUILD_DIR=/sm/out SM_TEST_ENGINE=kvm"
     for group, chosen in CLI.items():
         chosen = chosen if suite == "quick" else []
@@ -49,6 +56,11 @@ def files(build):
     for name in UNITS:
         yield f"out/src/cpu/{name}_test", f"{build}/src/cpu/{name}_test"
     yield "out/tests/guest/ring0_test", f"{build}/tests/guest/ring0_test"
+    for source in glob.glob(f"{SOURCE}/tests/guest/programs/*.c"):
+        name = os.path.basename(source)[:-2]
+        yield f"out/tests/guest/suite/{name}", f"{build}/tests/guest/{name}"
+    for name in ("suite.py", "all.sh"):
+        yield f"tests/guest/{name}", f"{SOURCE}/tests/guest/{name}"
     for folder in ("tests/cli", "tests/image"):
         yield folder, f"{SOURCE}/{folder}"
 

@@ -28,7 +28,10 @@ SOURCES = "/etc/apt/sources.list.d/debian.sources"
 DEFAULT_SOURCE = "deb http://deb.debian.org/debian bookworm main"
 MODULES = ["virtio_pci", "virtio_blk", "erofs", "overlay", "irqbypass", "kvm", "kvm-amd"]
 TOOLS = ["qemu-system-x86_64", "mmdebstrap", "mkfs.erofs", "cpio", "objcopy"]
-QEMU = ["qemu-system-x86_64", "-M", "q35", "-cpu", "EPYC,+svm,+npt", "-accel",
+# No XSAVE: QEMU's SVM does not let a hypervisor see a guest's XSETBV, so KVM would not know the guest's
+# XCR0. Guests then get CPU model v2.
+CPU = "EPYC,+svm,+npt,-xsave,-xsaveopt,-xgetbv1,-avx,-avx2,-fma,-f16c"
+QEMU = ["qemu-system-x86_64", "-M", "q35", "-cpu", CPU, "-accel",
         "tcg,thread=multi", "-smp", "2", "-m", "1500", "-nodefaults", "-no-reboot", "-display",
         "none", "-serial", "stdio"]
 NO_NETWORK = re.compile(r"Could not resolve|Could not connect|Temporary failure|Failed to fetch|"

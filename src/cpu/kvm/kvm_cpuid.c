@@ -73,14 +73,17 @@ static int check_supported(const struct table *host, const struct model_cpu *cpu
 
 static void fill(struct table *t, const struct model_cpu *cpu)
 {
-    memset(t, 0, sizeof *t);
-    t->head.nent = N_LEAVES;
-    for (unsigned i = 0; i < N_LEAVES; i++) {
-        struct kvm_cpuid_entry2 *entry = &t->entries[i];
-        uint32_t out[4];
+    uint32_t out[4];
 
+    memset(t, 0, sizeof *t);
+    model_cpuid(cpu, 0, 0, out);
+    const uint32_t highest = out[0];
+    for (unsigned i = 0; i < N_LEAVES; i++) {
+        /* KVM fills in parts of a leaf (the XSAVE sizes) even where the model does not have it. */
+        if (leaves[i].leaf < 0x40000000 && leaves[i].leaf > highest)
+            continue;
         model_cpuid(cpu, leaves[i].leaf, leaves[i].subleaf, out);
-        *entry = (struct kvm_cpuid_entry2){
+        t->entries[t->head.nent++] = (struct kvm_cpuid_entry2){
             .function = leaves[i].leaf,
             .index = leaves[i].subleaf,
             .flags = leaves[i].indexed ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0,
