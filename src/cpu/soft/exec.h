@@ -44,6 +44,11 @@ _Static_assert(sizeof(struct op) == 32, "two operations per cache line");
     } while (0)
 #define SOFT_TAILCALL 1
 #endif
+/*
+ * The last statement of a handler. It must become a jump, or the stack grows with every operation:
+ * a handler has no local whose address is taken or that wants more than 16 bytes of alignment. Such
+ * work goes into a function of its own that is not inlined (tools/check-tail-calls).
+ */
 #define NEXT DISPATCH(o + 1)
 
 #define likely(x) __builtin_expect(!!(x), 1)

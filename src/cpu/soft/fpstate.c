@@ -155,7 +155,7 @@ static uint64_t fx_address(struct soft_cpu *cpu, const struct op *o)
     return va;
 }
 
-OP(op_fxsave)
+static __attribute__((noinline)) void fxsave(struct soft_cpu *cpu, const struct op *o)
 {
     uint64_t va = fx_address(cpu, o);
     void *p = op_ptr(cpu, o, va, FX_SIZE, ACC_WRITE);
@@ -164,6 +164,11 @@ OP(op_fxsave)
     fx_scrub(&fx, fpstate_mxcsr(cpu));
     fps_copy(p, &fx, cpu->mode & MODE_LEGACY ? FX_XMM8 : FX_USED);
     soft_ptr_done(cpu, o, va, FX_SIZE, p);
+}
+
+OP(op_fxsave)
+{
+    fxsave(cpu, o);
     NEXT;
 }
 

@@ -50,8 +50,8 @@ static inline bool selected(const struct vector *mask, unsigned i, unsigned elem
     return (element == 8 ? mask->q[i] >> 63 : mask->d[i] >> 31) != 0;
 }
 
-static const struct op *vmask_load(struct soft_cpu *cpu, const struct op *o, uint64_t va,
-                                   unsigned element)
+static __attribute__((noinline)) void *vmask_load(struct soft_cpu *cpu, const struct op *o,
+                                                  uint64_t va, unsigned element)
 {
     struct vector mask = get_vector(o->dst);
     struct vector *data = (struct vector *)native_host(cpu)->bounce;
@@ -67,12 +67,12 @@ static const struct op *vmask_load(struct soft_cpu *cpu, const struct op *o, uin
         }
     }
     *data = v;
-    return ((native_stub)(uintptr_t)o->imm)(cpu, o, data);
+    return data;
 }
 
 /* All faults come before the first write. */
-static const struct op *vmask_store(struct soft_cpu *cpu, const struct op *o, uint64_t va,
-                                    unsigned element)
+static __attribute__((noinline)) void vmask_store(struct soft_cpu *cpu, const struct op *o,
+                                                  uint64_t va, unsigned element)
 {
     struct vector mask = get_vector(o->dst);
     struct op run[2];
@@ -95,27 +95,30 @@ static const struct op *vmask_store(struct soft_cpu *cpu, const struct op *o, ui
             store32(cpu, o, va + 4 * i, v.d[i]);
         }
     }
-    NEXT;
 }
 
 static const struct op *vmask_load4(struct soft_cpu *cpu, const struct op *o, uint64_t va)
 {
-    return vmask_load(cpu, o, va, 4);
+    void *data = vmask_load(cpu, o, va, 4);
+    return ((native_stub)(uintptr_t)o->imm)(cpu, o, data);
 }
 
 static const struct op *vmask_load8(struct soft_cpu *cpu, const struct op *o, uint64_t va)
 {
-    return vmask_load(cpu, o, va, 8);
+    void *data = vmask_load(cpu, o, va, 8);
+    return ((native_stub)(uintptr_t)o->imm)(cpu, o, data);
 }
 
 static const struct op *vmask_store4(struct soft_cpu *cpu, const struct op *o, uint64_t va)
 {
-    return vmask_store(cpu, o, va, 4);
+    vmask_store(cpu, o, va, 4);
+    NEXT;
 }
 
 static const struct op *vmask_store8(struct soft_cpu *cpu, const struct op *o, uint64_t va)
 {
-    return vmask_store(cpu, o, va, 8);
+    vmask_store(cpu, o, va, 8);
+    NEXT;
 }
 
 native_slow native_vmask_slow_path(bool store, unsigned element)
@@ -150,7 +153,7 @@ static uint64_t element_address(const struct soft_cpu *cpu, const struct op *o,
  * Element after element. Before an access that may fault, what is done so far goes to the
  * registers: then the fault is between two elements, and the instruction goes on from there.
  */
-OP(op_gather)
+static __attribute__((noinline)) void gather(struct soft_cpu *cpu, const struct op *o)
 {
     bool wide = (o->imm & GATHER_WIDE) != 0;
     unsigned longest = wide || (o->imm & GATHER_QINDEX) != 0 ? 8 : 4;
@@ -182,6 +185,11 @@ OP(op_gather)
     }
     set_vector(o->dst, &target);
     set_vector(o->src, &mask);
+}
+
+OP(op_gather)
+{
+    gather(cpu, o);
     NEXT;
 }
 

@@ -43,7 +43,7 @@ static void copy_bounce(void *to, const void *from)
 }
 
 /* Into whatever soft_ptr_slow offers, then on its way. */
-static const struct op *store_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va)
+static __attribute__((noinline)) void store(struct soft_cpu *cpu, const struct op *o, uint64_t va)
 {
     void *p = soft_ptr_slow(cpu, o, va, o->src, ACC_WRITE);
     bool bounced = op_ptr_bounced(cpu, p);
@@ -59,6 +59,11 @@ static const struct op *store_slow(struct soft_cpu *cpu, const struct op *o, uin
         copy_bounce(p, aligned);
     }
     soft_ptr_done(cpu, o, va, o->src, p);
+}
+
+static const struct op *store_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va)
+{
+    store(cpu, o, va);
     NEXT;
 }
 
@@ -106,8 +111,8 @@ static unsigned mask_bits(const uint8_t *mask, unsigned size)
  * Only the selected bytes are accessed. All faults come before the first write: the lowest selected
  * byte of each page touched is looked up for writing, lower page first.
  */
-static const struct op *do_maskmov(struct soft_cpu *cpu, const struct op *o, uint64_t va,
-                                   unsigned size)
+static __attribute__((noinline)) void do_maskmov(struct soft_cpu *cpu, const struct op *o,
+                                                 uint64_t va, unsigned size)
 {
     struct op run[2];
     run[0] = *o;
@@ -129,27 +134,30 @@ static const struct op *do_maskmov(struct soft_cpu *cpu, const struct op *o, uin
         unsigned i = (unsigned)__builtin_ctz(bits);
         store8(cpu, o, va + i, data[i]);
     }
-    NEXT;
 }
 
 OP(op_maskmovq)
 {
-    return do_maskmov(cpu, o, op_ea(cpu, o), 8);
+    do_maskmov(cpu, o, op_ea(cpu, o), 8);
+    NEXT;
 }
 
 OP(op_maskmovdqu)
 {
-    return do_maskmov(cpu, o, op_ea(cpu, o), 16);
+    do_maskmov(cpu, o, op_ea(cpu, o), 16);
+    NEXT;
 }
 
 OP(op_maskmovq32)
 {
-    return do_maskmov(cpu, o, op_ea32(cpu, o), 8);
+    do_maskmov(cpu, o, op_ea32(cpu, o), 8);
+    NEXT;
 }
 
 OP(op_maskmovdqu32)
 {
-    return do_maskmov(cpu, o, op_ea32(cpu, o), 16);
+    do_maskmov(cpu, o, op_ea32(cpu, o), 16);
+    NEXT;
 }
 
 op_handler native_maskmov_handler(unsigned size, bool addr32)

@@ -36,7 +36,7 @@ static void copy_part(uint8_t *to, const struct fx_image *from, unsigned at, uns
     fps_copy(to + at, from->b + at, end - at);
 }
 
-static const struct op *save(struct soft_cpu *cpu, const struct op *o, bool optimized)
+static __attribute__((noinline)) void save(struct soft_cpu *cpu, const struct op *o, bool optimized)
 {
     uint64_t va = image_address(cpu, o);
     uint32_t want = requested(cpu);
@@ -66,17 +66,18 @@ static const struct op *save(struct soft_cpu *cpu, const struct op *o, bool opti
     }
     copy_part(p, &fx, XS_BV, XS_BV + 8);
     soft_ptr_done(cpu, o, va, size, p);
-    NEXT;
 }
 
 OP(op_xsave)
 {
-    return save(cpu, o, false);
+    save(cpu, o, false);
+    NEXT;
 }
 
 OP(op_xsaveopt)
 {
-    return save(cpu, o, true);
+    save(cpu, o, true);
+    NEXT;
 }
 
 /* Outside 64-bit mode the registers from 8 up stay: put what they hold into the image. A component
