@@ -135,8 +135,9 @@ static void basics(void)
 
 static void surroundings(void)
 {
-    expect("init-is-immortal", "kill -9 1; kill -15 1; sleep 0.1; cat /proc/1/comm", 0, "init\n",
-           "");
+    expect("init-is-immortal", "trap '' TERM; kill -9 1; kill -15 1; sleep 0.1; cat /proc/1/comm",
+           0, "init\n", "");
+    expect("init-hands-on", "trap 'echo TERM; exit 3' TERM; kill 1; sleep 5", 3, "TERM\n", "");
     expect("init-is-hidden", "ls -a / | tr '\\n' ' '", 0,
            ". .. bin dev etc moved new proc run selftest selftest-driver sys tmp ", "");
     expect("loopback", "ifconfig lo | grep -c 'UP.*RUNNING'", 0, "1\n", "");

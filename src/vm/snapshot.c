@@ -49,9 +49,10 @@ static int save_engine(struct vm *vm, struct buf *file, struct sm_error *err)
     struct engine_state *e = engine_state_new();
     if (!e)
         return err_set(err, SM_ENOMEM, "out of memory");
-    int rc = vm->ops->get_machine(vm->engine, &e->machine, err);
+    int rc = 0;
     for (unsigned i = 0; !rc && i < vm->n_vcpus; i++)
         rc = vm->ops->get_state(vm->engine, i, &e->cpus[i], err);
+    rc = rc ? rc : vm->ops->get_machine(vm->engine, &e->machine, err);
     rc = rc ? rc
             : state_save(file, "machine", MACHINE_STATE_VERSION, machine_walk, &e->machine, err);
     for (unsigned i = 0; !rc && i < vm->n_vcpus; i++) {

@@ -15,7 +15,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCE = os.environ.get("SM_SOURCE_DIR", os.path.dirname(os.path.dirname(HERE)))
 # Every name's kind, mode, owner, links, size, time and target, but what the guest itself provides.
 TREE = (r"find / \( -path /proc -o -path /sys -o -path /dev -o -path /tmp -o -path /run -o -path /root -o "
-        r"-path /etc/hosts -o -path /etc/hostname -o -path /etc/resolv.conf -o -path /etc/mtab \) -prune "
+        r"-path /etc/hosts -o -path /etc/hostname -o -path /etc/resolv.conf -o -path /etc/mtab -o -path /etc/machine-id \) -prune "
         r"-o -type d -printf '%p %y %m %U:%G\n' "
         r"-o -printf '%p %y %m %U:%G %n %s %T@ %l\n' | LC_ALL=C sort > /tmp/list; "
         r"wc -l < /tmp/list; sha256sum < /tmp/list; ls -d /usr/share/doc/perl /etc/issue.net")
