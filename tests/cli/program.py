@@ -42,6 +42,12 @@ def command_line(args):
     return [PROGRAM, *args]
 
 
+def default_signals():
+    """As on a terminal, also when the tests run under nohup or in a shell's background."""
+    for number in signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGPIPE:
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Case(unittest.TestCase):
     home = None
 
@@ -61,6 +67,7 @@ class Case(unittest.TestCase):
         return dict(os.environ, SUPERMACHINE_HOME=self.home, **more)
 
     def start(self, *args, env=None, **how):
+        how.setdefault("preexec_fn", default_signals)
         return subprocess.Popen(command_line(args), env=env or self.env(), start_new_session=True,
                                 **how)
 
@@ -107,8 +114,7 @@ class Pty:
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             try:
-                for s in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGPIPE):
-                    signal.signal(s, signal.SIG_DFL)
+                default_signals()
                 os.execve(PROGRAM, command_line(args), env)
             finally:
                 os._exit(99)
