@@ -141,13 +141,13 @@ static void print_freed(const struct given *g, const char *name, const struct sm
             print_string(name);
             printf(", ");
         }
-        printf("\"layers\": %" PRIu64 ", \"blobs\": %" PRIu64 ", \"bytes\": %" PRIu64
-               ", \"in_use\": %" PRIu64 "}\n",
-               f->layers, f->blobs, f->bytes, f->in_use);
+        printf("\"layers\": %" PRIu64 ", \"blobs\": %" PRIu64 ", \"snapshots\": %" PRIu64
+               ", \"bytes\": %" PRIu64 ", \"in_use\": %" PRIu64 "}\n",
+               f->layers, f->blobs, f->snapshots, f->bytes, f->in_use);
         return;
     }
-    printf("%s%s%" PRIu64 " layers and %" PRIu64 " blobs removed, %.1f MiB", name ? name : "",
-           name ? ": " : "", f->layers, f->blobs, mib(f->bytes));
+    printf("%s%s%" PRIu64 " layers, %" PRIu64 " blobs and %" PRIu64 " snapshots removed, %.1f MiB",
+           name ? name : "", name ? ": " : "", f->layers, f->blobs, f->snapshots, mib(f->bytes));
     if (f->in_use)
         printf("; %" PRIu64 " are in use", f->in_use);
     printf("\n");

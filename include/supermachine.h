@@ -190,15 +190,15 @@ int sm_store_images(sm_store *store, int (*each)(void *opaque, const struct sm_i
 
 /* What was freed. */
 struct sm_freed {
-    uint64_t blobs, layers, bytes;
+    uint64_t blobs, layers, snapshots, bytes;
     uint64_t in_use; /* items that no image needs, kept because a process uses them */
 };
 /* Take an image's name away, and remove what no other image needs. VMs that run from it go on.
  * SM_ENOTFOUND. freed may be NULL. */
 int sm_store_remove(sm_store *store, const char *ref, struct sm_freed *freed, struct sm_error *err);
-/* Remove everything that no image needs: layers of images that were run from a folder or an
- * archive (they are made again when needed), and what pulls that were broken off have left. Safe
- * beside all other processes. freed may be NULL. */
+/* Remove everything that no image needs: layers and snapshots of images that were run from a folder
+ * or an archive, or are built in (they are made again when needed), and what pulls that were broken
+ * off have left. Safe beside all other processes. freed may be NULL. */
 int sm_store_gc(sm_store *store, struct sm_freed *freed, struct sm_error *err);
 
 struct sm_verify_config {

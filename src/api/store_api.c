@@ -36,6 +36,7 @@ static void report(const struct gc_report *from, struct sm_freed *to)
     if (to)
         *to = (struct sm_freed){.blobs = from->blobs,
                                 .layers = from->layers,
+                                .snapshots = from->snapshots,
                                 .bytes = from->bytes,
                                 .in_use = from->held};
 }

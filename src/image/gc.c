@@ -4,6 +4,9 @@
  * is removed only under an exclusive lock on its file, so nobody holds it then; whoever opened it
  * just before gets the lock afterwards, sees that the file has no name any more, and makes it
  * again.
+ *
+ * A snapshot is needed as long as a name reaches the config of the image that it was made from; the
+ * layers that it needs are that image's.
  */
 #include "image/gc.h"
 
@@ -11,13 +14,19 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/io.h"
+#include "base/json_doc.h"
 #include "image/reach_set.h"
 #include "image/store_impl.h"
+#include "image/store_snapshot.h"
+
+#define MANIFEST_MAX (1u << 20)
 
 struct mark {
     struct store *store;
@@ -32,7 +41,7 @@ static int mark_image(void *opaque, const struct catalog_record *record)
     return rc == SM_ENOMEM ? rc : SM_OK;
 }
 
-/* Everything that names reach. Another kind of root (snapshots) adds its marks here. */
+/* Everything that names reach. */
 static int mark_all(struct store *store, struct reach_set *set, struct sm_error *err)
 {
     struct mark m = {store, set};
@@ -90,6 +99,54 @@ static int sweep_kind(struct store *store, enum store_kind kind, const struct re
     return SM_OK;
 }
 
+struct snapshot_sweep {
+    struct store *store;
+    const struct reach_set *keep, *only;
+    struct gc_report *report;
+};
+
+/* Digest of the config of the image that the snapshot in this folder was made from; false when that
+ * cannot be told. */
+static bool snapshot_image(const char *path, char digest[DIGEST_STR_SIZE])
+{
+    struct buf text = {0};
+    json_t *doc = NULL;
+    bool known = false;
+    char *file = io_format("%s/manifest.json", path);
+    if (file && io_slurp(file, MANIFEST_MAX, &text, NULL) == SM_OK &&
+        json_doc_parse(text.data, text.len, file, &doc, NULL) == SM_OK) {
+        const char *found =
+            json_string_value(json_object_get(json_object_get(doc, "document"), "image_digest"));
+        known = found && digest_valid(found);
+        if (known) {
+            strcpy(digest, found);
+        }
+    }
+    json_decref(doc);
+    buf_fini(&text);
+    free(file);
+    return known;
+}
+
+static int sweep_snapshot(void *opaque, const char *key, const char *path)
+{
+    struct snapshot_sweep *w = opaque;
+    char digest[DIGEST_STR_SIZE];
+    uint64_t bytes;
+    bool known = snapshot_image(path, digest);
+    if ((known && reach_set_has(w->keep, STORE_BLOB, digest)) ||
+        (w->only && !(known && reach_set_has(w->only, STORE_BLOB, digest)))) {
+        return SM_OK;
+    }
+    if (store_remove_snapshot(w->store, key, &bytes)) {
+        w->report->snapshots++;
+        w->report->bytes += bytes;
+    } else {
+        w->report->held++;
+    }
+    return SM_OK;
+}
+
 /* Lock files that nobody has locked: takers look whether theirs still has a name. */
 static void sweep_locks(struct store *store)
 {
@@ -122,6 +179,10 @@ static int collect(struct store *store, const struct reach_set *only, struct gc_
     for (int k = 0; k < STORE_KINDS && !rc; k++) {
         rc = sweep_kind(store, (enum store_kind)k, &keep, only, out, err);
     }
+    if (!rc) {
+        struct snapshot_sweep w = {store, &keep, only, out};
+        rc = store_each_snapshot(store, sweep_snapshot, &w, err);
+    }
     reach_set_fini(&keep);
     return rc;
 }
@@ -135,6 +196,7 @@ int gc_collect(struct store *store, struct gc_report *out, struct sm_error *err)
         rc = collect(store, NULL, out, err);
         close(lock);
         store_sweep(store);
+        store_forget_digests(store);
         sweep_locks(store);
     }
     return rc;

@@ -9,9 +9,9 @@
 #include "image/catalog.h"
 
 struct gc_report {
-    uint64_t blobs, layers; /* removed */
-    uint64_t bytes;         /* that they took on disk */
-    uint64_t held;          /* items that nothing reaches, and that somebody uses */
+    uint64_t blobs, layers, snapshots; /* removed */
+    uint64_t bytes;                    /* that they took on disk */
+    uint64_t held;                     /* items that nothing reaches, and that somebody uses */
 };
 
 /* Remove all that can be. A second process that collects waits. SM_EIO when the store cannot be

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What makes it safe is what makes layers safe (store_layer.c): a folder reaches snapshots/ only by
+ * What makes it safe is what makes layers safe (store_item.c): a folder reaches snapshots/ only by
  * rename after its files are durable, and only its lock's holder touches tmp/snapshot-<key>.
  */
 #include "image/store_snapshot.h"
@@ -34,20 +34,33 @@ int store_find_snapshot(struct store *s, const char *key, char **path, struct sm
     return err_set(err, SM_ENOTFOUND, "there is no such snapshot");
 }
 
-/* A snapshot's folder holds files only. */
-static void remove_folder(const char *path)
+/* Remove the files in a folder that holds nothing else; returns their size on disk. */
+static uint64_t remove_files(const char *path)
 {
+    struct stat st;
+    uint64_t bytes = 0;
     DIR *d = opendir(path);
     struct dirent *e;
     while (d && (e = readdir(d))) {
-        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0) {
-            unlinkat(dirfd(d), e->d_name, 0);
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) {
+            continue;
+        }
+        bool known = fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+        if (unlinkat(dirfd(d), e->d_name, 0) == 0 && known) {
+            bytes += (uint64_t)st.st_blocks * 512;
         }
     }
     if (d) {
         closedir(d);
     }
+    return bytes;
+}
+
+static uint64_t remove_folder(const char *path)
+{
+    uint64_t bytes = remove_files(path);
     rmdir(path);
+    return bytes;
 }
 
 /* What killed makers left in tmp/: folders whose lock nobody holds. */
@@ -158,6 +171,61 @@ void store_snapshot_abort(struct store_snapshot *w)
     free(w->folder);
     free(w->path);
     *w = (struct store_snapshot){.lock_fd = -1};
+}
+
+/* ---- looking after them ---- */
+
+static bool is_key(const char *name)
+{
+    return strspn(name, "0123456789abcdef") == HASH_HEX_LEN && name[HASH_HEX_LEN] == '\0';
+}
+
+int store_each_snapshot(struct store *s,
+                        int (*each)(void *opaque, const char *key, const char *path), void *opaque,
+                        struct sm_error *err)
+{
+    int rc = SM_OK;
+    struct dirent *e;
+    DIR *d = opendir(s->snapshots);
+    if (!d) {
+        return err_sys(err, "cannot list the snapshots in %s", s->path);
+    }
+    while (!rc && (e = readdir(d))) {
+        if (!is_key(e->d_name)) {
+            continue;
+        }
+        char *path = io_format("%s/%s", s->snapshots, e->d_name);
+        rc = path ? each(opaque, e->d_name, path) : err_set(err, SM_ENOMEM, "out of memory");
+        free(path);
+    }
+    closedir(d);
+    return rc;
+}
+
+bool store_remove_snapshot(struct store *s, const char *key, uint64_t *bytes)
+{
+    int lock = -1;
+    bool gone = false;
+    *bytes = 0;
+    char *name = io_format(PREFIX "%s", key);
+    char *path = io_format("%s/%s", s->snapshots, key);
+    char *aside = io_format("%s/" PREFIX "%s", s->tmp, key);
+    if (name && path && aside && store_lock_try(s, name, &lock, NULL) == SM_OK && lock >= 0) {
+        /* away from its name as a whole: half a snapshot is never seen */
+        remove_folder(aside);
+        gone = rename(path, aside) == 0;
+        *bytes = remove_folder(aside);
+        close(lock);
+    }
+    free(aside);
+    free(path);
+    free(name);
+    return gone;
+}
+
+void store_forget_digests(struct store *s)
+{
+    remove_files(s->digests);
 }
 
 /* ---- digests of files ---- */

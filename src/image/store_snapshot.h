@@ -24,7 +24,7 @@ struct store_snapshot {
 
 /*
  * Take the key's lock and a fresh folder. wait: until whoever makes the same snapshot is done; else
- * only look. replace: even if there is one. Errors as of store_layer_begin().
+ * only look. replace: even if there is one. Errors as of store_item_begin().
  */
 int store_snapshot_begin(struct store *store, const char *key, bool wait, bool replace,
                          struct store_snapshot *snapshot, struct sm_error *err);
@@ -33,6 +33,18 @@ int store_snapshot_begin(struct store *store, const char *key, bool wait, bool r
 int store_snapshot_commit(struct store_snapshot *snapshot, struct sm_error *err);
 /* Remove the folder, drop the lock. After commit only frees. */
 void store_snapshot_abort(struct store_snapshot *snapshot);
+
+/* Call each with the key and the folder of every snapshot until it returns non-zero, which is then
+ * returned. each may remove the snapshot that it is called for. */
+int store_each_snapshot(struct store *store,
+                        int (*each)(void *opaque, const char *key, const char *path), void *opaque,
+                        struct sm_error *err);
+/* Remove one, unless somebody makes it anew right now. True if it is gone; *bytes: what it took on
+ * disk. VMs that run from it keep its files. */
+bool store_remove_snapshot(struct store *store, const char *key, uint64_t *bytes);
+
+/* Forget the digests of files that store_file_digest() remembers. */
+void store_forget_digests(struct store *store);
 
 /* Digest of a file, from memory when neither its name, size, times nor inode changed. */
 int store_file_digest(struct store *store, const char *path, char digest[DIGEST_STR_SIZE],

@@ -96,6 +96,29 @@ class Commands(StoreCase):
         self.cli("verify")
         self.assertEqual(self.names(), [self.one])
 
+    def snapshot(self, key, image):
+        folder = f"{self.store}/snapshots/{key * 64}"
+        os.makedirs(folder)
+        with open(f"{folder}/ram", "wb") as f:
+            f.write(b"x" * 100000)
+        with open(f"{folder}/manifest.json", "w") as f:
+            json.dump({"document": {"image_digest": image}} if image else {}, f)
+
+    def test_snapshots_go_with_their_image(self):
+        for ref in (self.one, self.two):
+            self.cli("pull", "-q", ref)
+        ids = [json.loads(self.cli("inspect", ref))["id"] for ref in (self.one, self.two)]
+        for key, image in ("1", ids[0]), ("2", ids[1]), ("3", sha(b"no such image")), ("4", None):
+            self.snapshot(key, image)
+        freed = json.loads(self.cli("rmi", "--json", self.one))
+        self.assertEqual(freed["snapshots"], 1)
+        self.assertEqual(self.files("snapshots"), [k * 64 for k in "234"])
+        freed = json.loads(self.cli("gc", "--json"))
+        self.assertEqual(freed["snapshots"], 2)
+        self.assertGreaterEqual(freed["bytes"], 200000)
+        self.assertEqual(self.files("snapshots"), ["2" * 64])
+        self.assertEqual(self.files("tmp"), [])
+
     @staticmethod
     def read(path):
         with open(path, "rb") as f:
