@@ -17,7 +17,7 @@ SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file_
 UNITS = ["kvm", "kvm_guest"]
 # Files of tests/cli, and what of them a few minutes are enough for: each boot takes some 5 s.
 CLI = {
-    "run": ["Commands.test_streams_and_status", "Commands.test_100_mb", "Images.test_config",
+    "run": ["Commands.test_streams_and_status", "Images.test_config",
             "Ends.test_timeout", "Ends.test_reboot", "Ends.test_panic",
             "OtherCommands.test_doctor"],
     "refusal": ["Engines", "Flags.test_engine"],
