@@ -186,6 +186,12 @@ static int take_repository(const char *text, const char *repo, struct name *out,
     return SM_OK;
 }
 
+/* Docker takes it for an image's id. */
+static bool looks_like_id(const char *repo)
+{
+    return strspn(repo, "0123456789abcdef") == HASH_HEX_LEN && !repo[HASH_HEX_LEN];
+}
+
 int name_parse(const char *text, struct name *out, struct sm_error *err)
 {
     char repo[2 * NAME_PATH_MAX + NAME_TAG_MAX];
@@ -213,7 +219,7 @@ int name_parse(const char *text, struct name *out, struct sm_error *err)
     } else if (!at) {
         strcpy(out->tag, "latest");
     }
-    if (!rc && !slash && strspn(repo, "0123456789abcdef") == HASH_HEX_LEN && !repo[HASH_HEX_LEN]) {
+    if (!rc && !slash && looks_like_id(repo)) {
         rc = err_set(err, SM_EINVAL,
                      "image %.200s: 64 hex digits cannot be a name (write NAME@sha256:...)", text);
     }
@@ -243,6 +249,10 @@ void name_format_short(const struct name *n, char out[NAME_TEXT_MAX])
 {
     bool hub = strcmp(n->host, HUB) == 0;
     bool official = hub && strncmp(n->path, OFFICIAL, strlen(OFFICIAL)) == 0 &&
-                    !strchr(n->path + strlen(OFFICIAL), '/');
+                    !strchr(n->path + strlen(OFFICIAL), '/') &&
+                    !looks_like_id(n->path + strlen(OFFICIAL));
+    if (hub && !official && looks_like_host(n->path, strcspn(n->path, "/"))) {
+        hub = false; /* without its host this would be read as another one's */
+    }
     format(hub ? "" : n->host, n->path + (official ? strlen(OFFICIAL) : 0), n, out);
 }

@@ -31,8 +31,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (strcmp(first, second) != 0) {
             abort();
         }
-        name_format_short(&n, first);
-        if (name_parse(first, &again, &err) != SM_OK) {
+        name_format_short(&n, second);
+        if (name_parse(second, &again, &err) != SM_OK) {
+            abort();
+        }
+        name_format(&again, second);
+        if (strcmp(first, second) != 0) {
             abort();
         }
     }
