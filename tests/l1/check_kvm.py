@@ -26,6 +26,7 @@ CLI = {
 # Programs of tests/guest/programs.
 SUITE = ["fpu", "segments", "memory"]
 TAIL = 200
+TRIES = 2  # of an L1 that freezes; a step that fails is not tried again
 
 
 def steps(suite):
@@ -100,11 +101,18 @@ def main():
     try:
         run = machine.Machine(f"{SOURCE}/out/cache", f"{build}/guest", dict(files(build)), chosen,
                               f"{build}/l1-console.log")
-        broken = None
-        try:
-            run.run(print if args.v else lambda line: None)
-        except machine.Failed as e:
-            broken = str(e)
+        for left in range(TRIES - 1, -1, -1):
+            broken = None
+            try:
+                run.run(print if args.v else lambda line: None)
+            except machine.Frozen as e:
+                broken = str(e)
+                if left:
+                    print(f"{e}; starting it once more", flush=True)
+                    continue
+            except machine.Failed as e:
+                broken = str(e)
+            break
         return report(run, broken)
     except machine.Skip as e:
         print(f"SKIP: check-kvm: {e}")
