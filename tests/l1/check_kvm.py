@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The KVM engine inside the L1 machine (machine.py): check_kvm.py BUILD [--suite quick|long] [--only STEP]...
+"""The KVM engine inside the L1 machine (machine.py): check_kvm.py BUILD [--suite smoke|quick|long] [--only STEP]...
 
-quick: the unit tests of src/cpu/kvm, a hostile kernel, doctor, 4 vCPUs, and the black-box tests that say the most. long: all of
-tests/cli. Every VM in it runs with --engine kvm. The console, which has everything that L1 and its guests
+smoke, what CI runs: the unit tests of src/cpu/kvm, with small guests of their own. quick: also a hostile kernel,
+4 vCPUs, the guest suite, and the black-box tests that say the most. long: all of tests/cli. Every VM in it runs with --engine kvm. The console, which has everything that L1 and its guests
 printed, is kept in BUILD/l1-console.log, and is shown from the failed step on.
 Exit: 0 passed, 1 failed, 77 skipped. The last line sums up."""
 import argparse
@@ -23,10 +23,11 @@ CLI = {
     "refusal": ["Engines", "Flags.test_engine"],
     "terminal": ["Signals.test_second_ends_the_vm", "Terminals.test_ctrl_c_once"],
 }
+SMOKE = ["device", "unit_kvm", "unit_kvm_guest", "doctor"]
 # Programs of tests/guest/programs.
 SUITE = ["fpu", "segments", "memory"]
 TAIL = 200
-TRIES = 2  # of an L1 that freezes; a step that fails is not tried again
+TRIES = 3  # of an L1 that freezes; a step that fails is not tried again
 
 
 def steps(suite):
@@ -92,12 +93,13 @@ def report(run, broken):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("build")
-    parser.add_argument("--suite", choices=["quick", "long"], default="quick")
+    parser.add_argument("--suite", choices=["smoke", "quick", "long"], default="quick")
     parser.add_argument("--only", action="append")
     parser.add_argument("-v", action="store_true")
     args = parser.parse_args()
     build = os.path.abspath(args.build)
-    chosen = [s for s in steps(args.suite) if not args.only or s[0] in args.only]
+    only = args.only or (SMOKE if args.suite == "smoke" else None)
+    chosen = [s for s in steps(args.suite) if not only or s[0] in only]
     try:
         run = machine.Machine(f"{SOURCE}/out/cache", f"{build}/guest", dict(files(build)), chosen,
                               f"{build}/l1-console.log")
@@ -108,7 +110,7 @@ def main():
             except machine.Frozen as e:
                 broken = str(e)
                 if left:
-                    print(f"{e}; starting it once more", flush=True)
+                    print(f"{e}; starting it again", flush=True)
                     continue
             except machine.Failed as e:
                 broken = str(e)
