@@ -46,6 +46,22 @@ int io_write_full(int fd, const void *data, size_t len)
     return 0;
 }
 
+int io_pwrite_full(int fd, const void *data, size_t len, uint64_t offset)
+{
+    size_t done = 0;
+    while (done < len) {
+        ssize_t n = pwrite(fd, (const char *)data + done, len - done, (off_t)(offset + done));
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n < 0) {
+            return -1;
+        }
+        done += (size_t)n;
+    }
+    return 0;
+}
+
 int io_slurp(const char *path, size_t max, struct buf *out, struct sm_error *err)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);

@@ -4,6 +4,7 @@
 #define SM_BASE_IO_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "base/buf.h"
@@ -13,6 +14,8 @@
 ssize_t io_read_full(int fd, void *data, size_t len);
 /* Write all of it. Returns 0, or -1 with errno. */
 int io_write_full(int fd, const void *data, size_t len);
+/* The same at an offset of the file; its position stays. */
+int io_pwrite_full(int fd, const void *data, size_t len, uint64_t offset);
 
 /* Read a whole file into out (appended), refusing more than max bytes. */
 int io_slurp(const char *path, size_t max, struct buf *out, struct sm_error *err);

@@ -2,12 +2,12 @@
 /* The writer's life: space for the superblock, data, metadata, and the superblock last. */
 #include "image/erofs_parts.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/param.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "base/le.h"
 
 #define IMAGE_MAX (UINT64_C(1) << (32 + EROFS_BLOCK_BITS)) /* 32-bit block numbers: 16 TiB */
@@ -63,17 +63,9 @@ static int write_superblock(struct erofs *w, const struct tree *tree, const uint
     memcpy(sb + SB_UUID, uuid, 16);
     le32_put(sb + SB_FEATURE_INCOMPAT, w->chunked ? FEATURE_INCOMPAT_CHUNKED : 0);
     le32_put(sb + SB_CHECKSUM, crc32c(~0u, sb, EROFS_BLOCK - EROFS_SB_OFFSET));
-    for (size_t done = 0; done < sizeof block;) {
-        ssize_t n = pwrite(w->out.fd, block + done, sizeof block - done, (off_t)done);
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n <= 0) {
-            return err_sys(err, "cannot write the layer image");
-        }
-        done += (size_t)n;
-    }
-    return 0;
+    return io_pwrite_full(w->out.fd, block, sizeof block, 0)
+               ? err_sys(err, "cannot write the layer image")
+               : 0;
 }
 
 int erofs_finish(struct erofs *w, struct tree *tree, const uint8_t uuid[16], uint64_t *bytes,

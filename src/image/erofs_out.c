@@ -2,11 +2,12 @@
 /* Buffered appending to the image file; long stretches of zeros become holes. */
 #include "image/erofs_parts.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/param.h>
 #include <unistd.h>
+
+#include "base/io.h"
 
 #define BUFFER (1u << 20)
 #define HOLE_MIN 65536 /* shorter zeros are cheaper written */
@@ -66,16 +67,13 @@ static int put(struct erofs_out *o, const uint8_t *data, size_t len, struct sm_e
         if (!len) {
             break;
         }
-        ssize_t n = pwrite(o->fd, data, leading_data(data, len), (off_t)o->start);
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n <= 0) {
+        size_t n = leading_data(data, len);
+        if (io_pwrite_full(o->fd, data, n, o->start)) {
             return err_sys(err, "cannot write the layer image");
         }
         data += n;
-        len -= (size_t)n;
-        o->start += (uint64_t)n;
+        len -= n;
+        o->start += n;
     }
     return 0;
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/hash.h"
+#include "base/io.h"
 
 #define BLOCK (256u << 10)
 #define FORMAT "supermachine layer 1\n%s\n%" PRIu64 "\n"
@@ -60,17 +61,8 @@ int seal_put(int fd, void (*tick)(void *opaque), void *opaque, struct sm_error *
         return rc;
     }
     snprintf(seal, sizeof seal, FORMAT, digest, len);
-    for (size_t done = 0; done < sizeof seal;) {
-        ssize_t n = pwrite(fd, seal + done, sizeof seal - done, (off_t)(len + done));
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n <= 0) {
-            return err_sys(err, "cannot write the layer image");
-        }
-        done += (size_t)n;
-    }
-    return SM_OK;
+    return io_pwrite_full(fd, seal, sizeof seal, len) ? err_sys(err, "cannot write the layer image")
+                                                      : SM_OK;
 }
 
 int seal_check(int fd, struct sm_error *err)

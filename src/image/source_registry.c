@@ -68,14 +68,9 @@ static struct progress_item *item_of(struct remote *r, const char *digest)
 static int take_bytes(void *opaque, const void *data, size_t len, struct sm_error *err)
 {
     struct download *d = opaque;
-    const uint8_t *p = data;
     hash_update(d->hash, data, len);
-    for (size_t done = 0; done < len;) {
-        ssize_t n = pwrite(d->into.fd, p + done, len - done, (off_t)(d->have + done));
-        if (n < 0 && errno != EINTR) {
-            return err_sys(err, "cannot write to the store");
-        }
-        done += n > 0 ? (size_t)n : 0;
+    if (io_pwrite_full(d->into.fd, data, len, d->have)) {
+        return err_sys(err, "cannot write to the store");
     }
     store_item_progress(&d->into);
     pthread_mutex_lock(&d->lock);

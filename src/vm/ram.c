@@ -74,21 +74,6 @@ static void read_pagemap(const struct saver *s, const uint8_t *hva, unsigned n, 
             map[i] = PRESENT;
 }
 
-static int write_run(const struct saver *s, const uint8_t *hva, uint64_t len, uint64_t offset)
-{
-    while (len > 0) {
-        ssize_t n = pwrite(s->fd, hva, len, (off_t)offset);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return -1;
-        hva += n;
-        offset += (uint64_t)n;
-        len -= (uint64_t)n;
-    }
-    return 0;
-}
-
 /* Up to CHUNK pages at hva, which are at this offset of the file. */
 static int save_chunk(struct saver *s, uint8_t *hva, unsigned n, uint64_t offset)
 {
@@ -101,7 +86,8 @@ static int save_chunk(struct saver *s, uint8_t *hva, unsigned n, uint64_t offset
         bool data = known && !is_zero(page);
         if (data) {
             hash_page(s->hash, offset / PAGE + i, page);
-        } else if (run && write_run(s, page - run * PAGE, run * PAGE, offset + (i - run) * PAGE)) {
+        } else if (run && io_pwrite_full(s->fd, page - run * PAGE, run * PAGE,
+                                         offset + (i - run) * PAGE)) {
             return -1;
         }
         run = data ? run + 1 : 0;
