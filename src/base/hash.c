@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/hash.h"
 
+#include <errno.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#define BLOCK (256u << 10)
 
 struct hash {
     EVP_MD_CTX *ctx; /* owned */
@@ -67,6 +71,38 @@ void hash_bytes(const void *data, size_t len, char out[DIGEST_STR_SIZE])
 void hash_bytes_raw(const void *data, size_t len, uint8_t out[HASH_RAW_SIZE])
 {
     EVP_Digest(data, len, out, NULL, EVP_sha256(), NULL);
+}
+
+int64_t hash_file(int fd, uint64_t max, void (*tick)(void *opaque), void *opaque,
+                  char out[DIGEST_STR_SIZE])
+{
+    struct hash *h = hash_new();
+    uint8_t *block = malloc(BLOCK);
+    uint64_t at = 0;
+    ssize_t n = h && block ? 1 : -1;
+    if (n < 0) {
+        errno = ENOMEM;
+    }
+    while (n > 0 && at < max) {
+        n = pread(fd, block, max - at < BLOCK ? (size_t)(max - at) : BLOCK, (off_t)at);
+        if (n > 0) {
+            hash_update(h, block, (size_t)n);
+            at += (uint64_t)n;
+            if (tick) {
+                tick(opaque);
+            }
+        } else if (n < 0 && errno == EINTR) {
+            n = 1;
+        }
+    }
+    int why = errno;
+    if (n >= 0) {
+        hash_final(h, out);
+    }
+    hash_free(h);
+    free(block);
+    errno = why;
+    return n < 0 ? -1 : (int64_t)at;
 }
 
 bool digest_valid(const char *s)

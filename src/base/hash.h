@@ -26,6 +26,13 @@ void hash_final_raw(struct hash *h, uint8_t out[HASH_RAW_SIZE]);
 void hash_bytes(const void *data, size_t len, char out[DIGEST_STR_SIZE]);
 void hash_bytes_raw(const void *data, size_t len, uint8_t out[HASH_RAW_SIZE]);
 
+/*
+ * Digest of a file's first max bytes, or of all of it when it is shorter. Its position stays. tick
+ * (may be NULL) is called per block. Returns the bytes that were hashed, or -1 with errno.
+ */
+int64_t hash_file(int fd, uint64_t max, void (*tick)(void *opaque), void *opaque,
+                  char out[DIGEST_STR_SIZE]);
+
 /* True only for a well-formed sha256 digest string, safe to use in a path after its "sha256:". */
 bool digest_valid(const char *s);
 

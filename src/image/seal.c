@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "image/seal.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,40 +10,17 @@
 #include "base/hash.h"
 #include "base/io.h"
 
-#define BLOCK (256u << 10)
 #define FORMAT "supermachine layer 1\n%s\n%" PRIu64 "\n"
 
 /* Digest of the first len bytes. */
-static int hash_file(int fd, uint64_t len, void (*tick)(void *opaque), void *opaque,
-                     char digest[DIGEST_STR_SIZE], struct sm_error *err)
+static int hash_first(int fd, uint64_t len, void (*tick)(void *opaque), void *opaque,
+                      char digest[DIGEST_STR_SIZE], struct sm_error *err)
 {
-    struct hash *h = hash_new();
-    uint8_t *block = malloc(BLOCK);
-    int rc = h && block ? SM_OK : err_set(err, SM_ENOMEM, "out of memory");
-    for (uint64_t at = 0; !rc && at < len;) {
-        size_t want = len - at < BLOCK ? (size_t)(len - at) : BLOCK;
-        ssize_t n = pread(fd, block, want, (off_t)at);
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n < 0) {
-            rc = err_sys(err, "cannot read the layer image");
-        } else if (n == 0) {
-            rc = err_set(err, SM_ECORRUPT, "the file is cut short");
-        } else {
-            hash_update(h, block, (size_t)n);
-            at += (uint64_t)n;
-            if (tick) {
-                tick(opaque);
-            }
-        }
+    int64_t n = hash_file(fd, len, tick, opaque, digest);
+    if (n < 0) {
+        return err_sys(err, "cannot read the layer image");
     }
-    if (!rc) {
-        hash_final(h, digest);
-    }
-    hash_free(h);
-    free(block);
-    return rc;
+    return (uint64_t)n == len ? SM_OK : err_set(err, SM_ECORRUPT, "the file is cut short");
 }
 
 int seal_put(int fd, void (*tick)(void *opaque), void *opaque, struct sm_error *err)
@@ -56,7 +31,7 @@ int seal_put(int fd, void (*tick)(void *opaque), void *opaque, struct sm_error *
         return err_sys(err, "cannot look at the layer image");
     }
     uint64_t len = (uint64_t)st.st_size;
-    int rc = hash_file(fd, len, tick, opaque, digest, err);
+    int rc = hash_first(fd, len, tick, opaque, digest, err);
     if (rc) {
         return rc;
     }
@@ -84,7 +59,7 @@ int seal_check(int fd, struct sm_error *err)
         return err_set(err, SM_ECORRUPT,
                        "it has no checksum: it is damaged, or an older supermachine made it");
     }
-    int rc = hash_file(fd, len, NULL, NULL, digest, err);
+    int rc = hash_first(fd, len, NULL, NULL, digest, err);
     if (rc) {
         return rc;
     }

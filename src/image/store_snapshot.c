@@ -275,22 +275,6 @@ static void remember(const char *memo, const char *digest)
     }
 }
 
-static int read_digest(int fd, const char *path, char digest[DIGEST_STR_SIZE], struct sm_error *err)
-{
-    uint8_t block[65536];
-    ssize_t n = 0;
-    struct hash *h = hash_new();
-    if (!h) {
-        return err_set(err, SM_ENOMEM, "out of memory");
-    }
-    while ((n = io_read_full(fd, block, sizeof block)) > 0) {
-        hash_update(h, block, (size_t)n);
-    }
-    hash_final(h, digest);
-    hash_free(h);
-    return n < 0 ? err_sys(err, "cannot read %s", path) : SM_OK;
-}
-
 int store_file_digest(struct store *s, const char *path, char digest[DIGEST_STR_SIZE],
                       struct sm_error *err)
 {
@@ -308,8 +292,9 @@ int store_file_digest(struct store *s, const char *path, char digest[DIGEST_STR_
     if (!memo) {
         rc = err_set(err, SM_EINVAL, "%s is not a regular file", path);
     } else if (!recall(memo, digest)) {
-        rc = read_digest(fd, path, digest, err);
-        if (!rc) {
+        if (hash_file(fd, UINT64_MAX, NULL, NULL, digest) < 0) {
+            rc = err_sys(err, "cannot read %s", path);
+        } else {
             remember(memo, digest);
         }
     }

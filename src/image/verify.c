@@ -6,7 +6,6 @@
 #include "image/verify.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,8 +16,6 @@
 #include "image/reach_set.h"
 #include "image/seal.h"
 #include "image/store_impl.h"
-
-#define BLOCK (256u << 10)
 
 struct verify {
     struct store *store;
@@ -39,30 +36,13 @@ static void tell(struct verify *v, const char *what, const char *why, bool repai
 static int check_blob(const struct store_held *held, const char *digest, struct sm_error *err)
 {
     char actual[DIGEST_STR_SIZE];
-    struct hash *h = hash_new();
-    uint8_t *block = malloc(BLOCK);
-    int rc = h && block ? SM_OK : err_set(err, SM_ENOMEM, "out of memory");
-    for (off_t at = 0; !rc;) {
-        ssize_t n = pread(held->fd, block, BLOCK, at);
-        if (n < 0 && errno != EINTR) {
-            rc = err_sys(err, "cannot read it");
-        } else if (n == 0) {
-            break;
-        } else if (n > 0) {
-            hash_update(h, block, (size_t)n);
-            at += n;
-        }
+    if (hash_file(held->fd, UINT64_MAX, NULL, NULL, actual) < 0) {
+        return err_sys(err, "cannot read it");
     }
-    if (!rc) {
-        hash_final(h, actual);
-        if (strcmp(actual, digest) != 0) {
-            rc = err_set(err, SM_ECORRUPT, "it does not match its digest: its content is %s",
+    return strcmp(actual, digest) == 0
+               ? SM_OK
+               : err_set(err, SM_ECORRUPT, "it does not match its digest: its content is %s",
                          actual);
-        }
-    }
-    hash_free(h);
-    free(block);
-    return rc;
 }
 
 static int check_item(struct verify *v, enum store_kind kind, const char *digest, const char *path)
