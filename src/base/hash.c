@@ -105,10 +105,23 @@ int64_t hash_file(int fd, uint64_t max, void (*tick)(void *opaque), void *opaque
     return n < 0 ? -1 : (int64_t)at;
 }
 
+bool digest_hex_valid(const char *s)
+{
+    return strspn(s, "0123456789abcdef") == HASH_HEX_LEN && s[HASH_HEX_LEN] == '\0';
+}
+
 bool digest_valid(const char *s)
 {
-    if (strncmp(s, "sha256:", 7) != 0 || strlen(s) != 7 + HASH_HEX_LEN) {
+    return strncmp(s, "sha256:", 7) == 0 && digest_hex_valid(s + 7);
+}
+
+bool digest_of_file_name(const char *name, const char *suffix, char out[DIGEST_STR_SIZE])
+{
+    if (strlen(name) != HASH_HEX_LEN + strlen(suffix) || strcmp(name + HASH_HEX_LEN, suffix) != 0) {
         return false;
     }
-    return strspn(s + 7, "0123456789abcdef") == HASH_HEX_LEN;
+    memcpy(out, "sha256:", 7);
+    memcpy(out + 7, name, HASH_HEX_LEN);
+    out[7 + HASH_HEX_LEN] = '\0';
+    return digest_hex_valid(out + 7);
 }

@@ -35,5 +35,10 @@ int64_t hash_file(int fd, uint64_t max, void (*tick)(void *opaque), void *opaque
 
 /* True only for a well-formed sha256 digest string, safe to use in a path after its "sha256:". */
 bool digest_valid(const char *s);
+/* True only for the 64 digits of one, without its "sha256:". */
+bool digest_hex_valid(const char *s);
+/* The digest that a file called <64 hex digits><suffix> is named by; false, and out is not to be
+ * used, for every other name. */
+bool digest_of_file_name(const char *name, const char *suffix, char out[DIGEST_STR_SIZE]);
 
 #endif

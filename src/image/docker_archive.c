@@ -79,13 +79,8 @@ static void claimed_digest(const char *name, char out[DIGEST_STR_SIZE])
 {
     const char *slash = strrchr(name, '/');
     const char *base = slash ? slash + 1 : name;
-    const char *rest = strlen(base) >= HASH_HEX_LEN ? base + HASH_HEX_LEN : NULL;
-    out[0] = '\0';
-    if (rest && (rest[0] == '\0' || strcmp(rest, ".json") == 0)) {
-        snprintf(out, DIGEST_STR_SIZE, "sha256:%.*s", HASH_HEX_LEN, base);
-        if (!digest_valid(out)) {
-            out[0] = '\0';
-        }
+    if (!digest_of_file_name(base, "", out) && !digest_of_file_name(base, ".json", out)) {
+        out[0] = '\0';
     }
 }
 

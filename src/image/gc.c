@@ -50,19 +50,6 @@ static int mark_all(struct store *store, struct reach_set *set, struct sm_error 
     return rc == SM_ENOMEM ? err_set(err, rc, "out of memory") : rc;
 }
 
-/* The digest that a file of this kind is named by; false for what is none. */
-static bool digest_of(enum store_kind kind, const char *file, char digest[DIGEST_STR_SIZE])
-{
-    const char *suffix = store_suffix(kind);
-    if (strlen(file) != HASH_HEX_LEN + strlen(suffix) || strcmp(file + HASH_HEX_LEN, suffix) != 0) {
-        return false;
-    }
-    memcpy(digest, "sha256:", 7);
-    memcpy(digest + 7, file, HASH_HEX_LEN);
-    digest[7 + HASH_HEX_LEN] = '\0';
-    return digest_valid(digest);
-}
-
 static void remove_item(int folder, const char *file, enum store_kind kind, struct gc_report *out)
 {
     struct stat st;
@@ -85,12 +72,13 @@ static int sweep_kind(struct store *store, enum store_kind kind, const struct re
 {
     struct dirent *e;
     char digest[DIGEST_STR_SIZE];
+    const char *suffix = store_suffix(kind);
     DIR *d = opendir(store_folder(store, kind));
     if (!d) {
         return err_sys(err, "cannot list the store %s", store_path(store));
     }
     while ((e = readdir(d))) {
-        if (digest_of(kind, e->d_name, digest) && !reach_set_has(keep, kind, digest) &&
+        if (digest_of_file_name(e->d_name, suffix, digest) && !reach_set_has(keep, kind, digest) &&
             (!only || reach_set_has(only, kind, digest))) {
             remove_item(dirfd(d), e->d_name, kind, out);
         }

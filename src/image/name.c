@@ -189,7 +189,7 @@ static int take_repository(const char *text, const char *repo, struct name *out,
 /* Docker takes it for an image's id. */
 static bool looks_like_id(const char *repo)
 {
-    return strspn(repo, "0123456789abcdef") == HASH_HEX_LEN && !repo[HASH_HEX_LEN];
+    return digest_hex_valid(repo);
 }
 
 int name_parse(const char *text, struct name *out, struct sm_error *err)

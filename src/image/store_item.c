@@ -105,13 +105,9 @@ static char *lock_name(enum store_kind kind, const char *hex)
 static bool is_temp(const char *name, enum store_kind *kind, char digest[DIGEST_STR_SIZE])
 {
     for (int k = 0; k < STORE_KINDS; k++) {
-        if (strlen(name) == HASH_HEX_LEN + strlen(kinds[k].temp) &&
-            strcmp(name + HASH_HEX_LEN, kinds[k].temp) == 0) {
+        if (digest_of_file_name(name, kinds[k].temp, digest)) {
             *kind = (enum store_kind)k;
-            memcpy(digest, "sha256:", 7);
-            memcpy(digest + 7, name, HASH_HEX_LEN);
-            digest[7 + HASH_HEX_LEN] = '\0';
-            return digest_valid(digest);
+            return true;
         }
     }
     return false;

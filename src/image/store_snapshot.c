@@ -71,7 +71,7 @@ static void sweep(struct store *s)
     while (d && (e = readdir(d))) {
         int lock;
         if (strncmp(e->d_name, PREFIX, strlen(PREFIX)) != 0 ||
-            strlen(e->d_name) != strlen(PREFIX) + HASH_HEX_LEN ||
+            !digest_hex_valid(e->d_name + strlen(PREFIX)) ||
             store_lock_try(s, e->d_name, &lock, NULL) != SM_OK || lock < 0) {
             continue;
         }
@@ -175,11 +175,6 @@ void store_snapshot_abort(struct store_snapshot *w)
 
 /* ---- looking after them ---- */
 
-static bool is_key(const char *name)
-{
-    return strspn(name, "0123456789abcdef") == HASH_HEX_LEN && name[HASH_HEX_LEN] == '\0';
-}
-
 int store_each_snapshot(struct store *s,
                         int (*each)(void *opaque, const char *key, const char *path), void *opaque,
                         struct sm_error *err)
@@ -191,7 +186,7 @@ int store_each_snapshot(struct store *s,
         return err_sys(err, "cannot list the snapshots in %s", s->path);
     }
     while (!rc && (e = readdir(d))) {
-        if (!is_key(e->d_name)) {
+        if (!digest_hex_valid(e->d_name)) {
             continue;
         }
         char *path = io_format("%s/%s", s->snapshots, e->d_name);

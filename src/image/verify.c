@@ -78,15 +78,12 @@ static int check_kind(struct verify *v, enum store_kind kind, uint64_t *count)
         return err_sys(v->err, "cannot list %s", folder);
     }
     while (!rc && (e = readdir(d))) {
-        char digest[DIGEST_STR_SIZE + 8] = "sha256:", path[PATH_MAX];
+        char digest[DIGEST_STR_SIZE], path[PATH_MAX];
         if (e->d_name[0] == '.') {
             continue;
         }
         snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
-        if (strlen(e->d_name) == HASH_HEX_LEN + strlen(suffix)) {
-            memcpy(digest + 7, e->d_name, HASH_HEX_LEN);
-        }
-        if (!digest_valid(digest) || strcmp(e->d_name + HASH_HEX_LEN, suffix) != 0) {
+        if (!digest_of_file_name(e->d_name, suffix, digest)) {
             tell(v, path, "it does not belong here", v->options->repair && unlink(path) == 0);
             continue;
         }
