@@ -17,7 +17,7 @@ static const struct {
 } media_types[] = {
     {OCI "index.v1+json", MEDIA_INDEX, false},
     {DOCKER "distribution.manifest.list.v2+json", MEDIA_INDEX, false},
-    {OCI "manifest.v1+json", MEDIA_MANIFEST, false},
+    {MEDIA_OCI_MANIFEST, MEDIA_MANIFEST, false},
     {DOCKER "distribution.manifest.v2+json", MEDIA_MANIFEST, false},
     {DOCKER "distribution.manifest.v1+json", MEDIA_SCHEMA1, false},
     {DOCKER "distribution.manifest.v1+prettyjws", MEDIA_SCHEMA1, false},
@@ -231,6 +231,7 @@ int manifest_parse(const void *data, size_t len, const char *media_type, const c
         if (!rc) {
             rc = read_items(array, what, out, err);
         }
+        rc = rc ? rc : copy_string(doc, "mediaType", what, &out->media_type, err);
         if (!rc && out->kind == MEDIA_MANIFEST) {
             rc = read_descriptor(json_object_get(doc, "config"), what, &out->config, err);
         }
@@ -254,6 +255,7 @@ static void descriptor_fini(struct descriptor *d)
 
 void manifest_fini(struct manifest *m)
 {
+    free(m->media_type);
     descriptor_fini(&m->config);
     for (size_t i = 0; i < m->n; i++) {
         descriptor_fini(&m->items[i]);

@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "base/hash.h"
 
+#define MEDIA_OCI_MANIFEST "application/vnd.oci.image.manifest.v1+json"
 #define MANIFEST_MAX_LAYERS 64
 #define MANIFEST_MAX_ENTRIES 16384 /* of an index */
 
@@ -43,6 +44,7 @@ struct descriptor {
 
 struct manifest {
     enum media kind;          /* MEDIA_INDEX or MEDIA_MANIFEST */
+    char *media_type;         /* owned; what the document calls itself, or NULL */
     struct descriptor config; /* of a manifest */
     size_t n;
     struct descriptor *items; /* owned; an index's entries, or a manifest's layers lowest first */

@@ -6,6 +6,7 @@
 #include "image/pull.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -13,7 +14,6 @@
 #include "base/io.h"
 #include "image/bring_in.h"
 #include "image/catalog.h"
-#include "base/json_doc.h"
 #include "image/platform.h"
 #include "image/progress.h"
 #include "image/registry.h"
@@ -118,22 +118,6 @@ static int fetch_manifest(struct pull *p, struct sm_error *err)
     return rc;
 }
 
-/* What the document calls itself, for the record. */
-static const char *media_type_of(const struct buf *document, char out[128])
-{
-    json_t *doc;
-    const char *said = NULL;
-    strcpy(out, "application/vnd.oci.image.manifest.v1+json");
-    if (json_doc_parse(document->data, document->len, "manifest", &doc, NULL) == SM_OK) {
-        said = json_string_value(json_object_get(doc, "mediaType"));
-        if (said && strlen(said) < 128) {
-            strcpy(out, said);
-        }
-        json_decref(doc);
-    }
-    return out;
-}
-
 static int read_plan(struct pull *p, struct sm_error *err)
 {
     const struct manifest *m = &p->manifest;
@@ -196,9 +180,10 @@ static int run(struct pull *p, struct sm_error *err)
                        &p->progress.cancel, err);
     if (!rc) {
         struct catalog_record *r = &p->record;
+        const char *own = p->manifest.media_type;
         name_format(p->name, r->name);
         memcpy(r->config, p->image->config_digest, sizeof r->config);
-        media_type_of(&p->document, r->media_type);
+        strcpy(r->media_type, own && strlen(own) < sizeof r->media_type ? own : MEDIA_OCI_MANIFEST);
         r->manifest_bytes = p->document.len;
         r->added_s = (int64_t)time(NULL);
         rc = catalog_put(p->store, r, err);
