@@ -74,9 +74,3 @@ int buf_printf(struct buf *b, const char *fmt, ...)
     va_end(again);
     return rc;
 }
-
-void buf_consume(struct buf *b, size_t len)
-{
-    memmove(b->data, b->data + len, b->len - len);
-    b->len -= len;
-}

@@ -20,7 +20,4 @@ int buf_append(struct buf *b, const void *data, size_t len);
 int buf_fill(struct buf *b, uint8_t byte, size_t len);
 int buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* Drop the first len bytes (len <= b->len). */
-void buf_consume(struct buf *b, size_t len);
-
 #endif

@@ -230,11 +230,6 @@ enum unpack_format unpack_detect(const uint8_t *head, size_t len)
     return UNPACK_NONE;
 }
 
-const char *unpack_name(enum unpack_format format)
-{
-    return format == UNPACK_NONE ? "not compressed" : formats[format].name;
-}
-
 int unpack_new(enum unpack_format format, struct unpack_source source, struct unpack **out,
                struct sm_error *err)
 {

@@ -29,7 +29,6 @@ enum unpack_format {
 
 /* Which format begins with these bytes. */
 enum unpack_format unpack_detect(const uint8_t *head, size_t len);
-const char *unpack_name(enum unpack_format format);
 
 /* Where the compressed bytes come from: as struct tarball_source. *len 0 is the end. */
 struct unpack_source {

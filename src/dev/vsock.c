@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* virtio-vsock: life cycle, the host's side of it, and the event queue (VIRTIO 1.2 section 5.10).
- */
+/* virtio-vsock: life cycle, and the host's side of it (VIRTIO 1.2 section 5.10). No event is ever
+ * sent. */
 #include "dev/vsock_impl.h"
 
 #include <stdlib.h>
@@ -9,7 +9,6 @@
 #include "base/le.h"
 
 #define FIRST_PORT 0x80000000u /* host ports of vsock_connect(); listeners use lower ones */
-#define EVENT_TRANSPORT_RESET 0u
 
 static void free_streams(struct vsock *d)
 {
@@ -44,20 +43,6 @@ void vsock_settle(struct vsock *d)
         drop_streams(d, false);
 }
 
-static void send_event(struct vsock *d)
-{
-    struct virtq *q = &d->virtio.queues[QUEUE_EVENT];
-    struct virtq_chain c;
-    uint8_t event[4];
-
-    if (!d->event_due || virtq_pop(q, &c) <= 0)
-        return;
-    le32_put(event, EVENT_TRANSPORT_RESET);
-    virtq_push(q, &c, virtq_chain_write(&c, 0, event, sizeof event));
-    virtio_interrupt(&d->virtio, QUEUE_EVENT);
-    d->event_due = false;
-}
-
 static void config(void *opaque, uint8_t *out)
 {
     struct vsock *d = opaque;
@@ -76,18 +61,13 @@ static void kick(void *opaque, unsigned queue)
 
     if (queue == QUEUE_TX)
         vsock_packet_take(d);
-    if (queue == QUEUE_EVENT)
-        send_event(d);
     vsock_packet_pump(d);
     vsock_settle(d);
 }
 
 static void reset(void *opaque)
 {
-    struct vsock *d = opaque;
-
-    drop_streams(d, true);
-    d->event_due = false;
+    drop_streams(opaque, true);
 }
 
 int vsock_new(const struct virtio_env *env, uint32_t guest_cid, struct vsock **out,
@@ -235,16 +215,6 @@ void vsock_unlisten(struct vsock *d, uint32_t host_port)
     loop_unlock(d->virtio.env.loop);
 }
 
-void vsock_drop_all(struct vsock *d)
-{
-    loop_lock(d->virtio.env.loop);
-    drop_streams(d, false);
-    d->event_due = true;
-    send_event(d);
-    vsock_settle(d);
-    loop_unlock(d->virtio.env.loop);
-}
-
 unsigned vsock_streams(struct vsock *d)
 {
     loop_lock(d->virtio.env.loop);
@@ -297,12 +267,13 @@ void vsock_walk(struct state *s, void *object)
 {
     struct vsock *d = object;
     uint32_t n = s->loading ? 0 : count_rsts(d);
+    bool reserved = false; /* always 0: no version has set it */
 
     state_same(s, d->guest_cid, "the guest has another vsock address");
     state_u32(s, &d->next_port);
     state_check(s, d->next_port >= FIRST_PORT && d->next_port < UINT32_MAX,
                 "a port number is out of range");
-    state_bool(s, &d->event_due);
+    state_bool(s, &reserved);
     state_u32(s, &n);
     state_check(s, n <= VSOCK_RST_MAX, "there are too many streams");
     if (!s->loading) {

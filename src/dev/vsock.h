@@ -72,10 +72,4 @@ unsigned vsock_streams(struct vsock *d);
 #define VSOCK_STATE_VERSION 1u
 void vsock_walk(struct state *s, void *object);
 
-/*
- * Drop every stream and tell the guest that all connections are lost (the transport reset event,
- * 5.10.6.7), as after a restore. Listeners stay.
- */
-void vsock_drop_all(struct vsock *d);
-
 #endif

@@ -110,7 +110,6 @@ struct vsock {
     struct vsock_rst *rsts; /* owned: ring of VSOCK_RST_MAX */
     unsigned rst_at, rst_len;
     bool tx_paused;
-    bool event_due;
 };
 
 /* vsock_stream.c */

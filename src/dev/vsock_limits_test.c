@@ -156,26 +156,6 @@ static void listeners(void **state)
     expect(&x->g, OP_RST, GUEST, PORT);
 }
 
-/* VS-05: the streams end, the listener stays, the guest is told. */
-static void drop_all(void **state)
-{
-    struct fixture *x = *state;
-    struct fake_desc event = {FAKE_BUFFERS + 0x300000, 4, FAKE_WRITE};
-    uint32_t head, len;
-    char byte;
-    int fd = connected(x, GUEST);
-
-    memset(mem_ptr_write(x->g.f.mem, event.addr, 4), 0xff, 4);
-    vsock_drop_all(x->g.d);
-    assert_int_equal(get(fd, &byte, 1), 0);
-    fake_offer(&x->g.f, QUEUE_EVENT, 0, &event, 1);
-    fake_kick(&x->g.f, QUEUE_EVENT);
-    assert_true(fake_used(&x->g.f, QUEUE_EVENT, &head, &len));
-    assert_int_equal(len, 4);
-    assert_int_equal(*(const uint32_t *)mem_ptr(x->g.f.mem, event.addr, 4), 0);
-    connected(x, GUEST);
-}
-
 /* A full queue is worked off in more than one turn of the loop. */
 static void many_packets_at_once(void **state)
 {
@@ -299,7 +279,6 @@ int main(void)
         T(stream_limit),
         T(reopen),
         T(listeners),
-        T(drop_all),
         T(many_packets_at_once),
         T(request_with_a_lie),
         T(out_of_descriptors),

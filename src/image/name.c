@@ -186,12 +186,6 @@ static int take_repository(const char *text, const char *repo, struct name *out,
     return SM_OK;
 }
 
-/* Docker takes it for an image's id. */
-static bool looks_like_id(const char *repo)
-{
-    return digest_hex_valid(repo);
-}
-
 int name_parse(const char *text, struct name *out, struct sm_error *err)
 {
     char repo[2 * NAME_PATH_MAX + NAME_TAG_MAX];
@@ -219,7 +213,7 @@ int name_parse(const char *text, struct name *out, struct sm_error *err)
     } else if (!at) {
         strcpy(out->tag, "latest");
     }
-    if (!rc && !slash && looks_like_id(repo)) {
+    if (!rc && !slash && digest_hex_valid(repo)) { /* Docker takes it for an image's id */
         rc = err_set(err, SM_EINVAL,
                      "image %.200s: 64 hex digits cannot be a name (write NAME@sha256:...)", text);
     }
@@ -230,29 +224,11 @@ int name_parse(const char *text, struct name *out, struct sm_error *err)
     return rc;
 }
 
-static void format(const char *host, const char *path, const struct name *n,
-                   char out[NAME_TEXT_MAX])
-{
-    strcpy(out, host); /* name_parse has checked all lengths */
-    strcat(out, host[0] ? "/" : "");
-    strcat(out, path);
-    strcat(out, n->digest[0] ? "@" : ":");
-    strcat(out, n->digest[0] ? n->digest : n->tag);
-}
-
 void name_format(const struct name *n, char out[NAME_TEXT_MAX])
 {
-    format(n->host, n->path, n, out);
-}
-
-void name_format_short(const struct name *n, char out[NAME_TEXT_MAX])
-{
-    bool hub = strcmp(n->host, HUB) == 0;
-    bool official = hub && strncmp(n->path, OFFICIAL, strlen(OFFICIAL)) == 0 &&
-                    !strchr(n->path + strlen(OFFICIAL), '/') &&
-                    !looks_like_id(n->path + strlen(OFFICIAL));
-    if (hub && !official && looks_like_host(n->path, strcspn(n->path, "/"))) {
-        hub = false; /* without its host this would be read as another one's */
-    }
-    format(hub ? "" : n->host, n->path + (official ? strlen(OFFICIAL) : 0), n, out);
+    strcpy(out, n->host); /* name_parse has checked all lengths */
+    strcat(out, "/");
+    strcat(out, n->path);
+    strcat(out, n->digest[0] ? "@" : ":");
+    strcat(out, n->digest[0] ? n->digest : n->tag);
 }

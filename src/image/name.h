@@ -29,7 +29,5 @@ int name_parse(const char *text, struct name *out, struct sm_error *err);
 /* The one way to write it, which is also its key in the store: HOST/PATH:TAG or HOST/PATH@DIGEST.
  */
 void name_format(const struct name *name, char out[NAME_TEXT_MAX]);
-/* As people write it: without docker.io/ and library/. */
-void name_format_short(const struct name *name, char out[NAME_TEXT_MAX]);
 
 #endif

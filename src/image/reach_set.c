@@ -14,8 +14,8 @@ void reach_set_fini(struct reach_set *set)
     *set = (struct reach_set){0};
 }
 
-int reach_set_add(struct reach_set *set, enum store_kind kind, const char *digest,
-                  struct sm_error *err)
+static int add(struct reach_set *set, enum store_kind kind, const char *digest,
+               struct sm_error *err)
 {
     struct reach_list *l = &set->kinds[kind];
     if (l->n == l->cap) {
@@ -60,17 +60,17 @@ int reach_set_image(struct reach_set *set, struct store *store, const struct cat
     struct plan plan = {0};
     struct descriptor d = {.size_bytes = record->manifest_bytes};
     memcpy(d.digest, record->manifest, sizeof d.digest);
-    int rc = reach_set_add(set, STORE_BLOB, record->manifest, err);
-    rc = rc ? rc : reach_set_add(set, STORE_BLOB, record->config, err);
+    int rc = add(set, STORE_BLOB, record->manifest, err);
+    rc = rc ? rc : add(set, STORE_BLOB, record->config, err);
     rc = rc ? rc : source_dir_open(store_path(store), &src, err);
     rc = rc ? rc : source_read_blob(src, &d, "its manifest", &text, err);
     rc = rc ? rc : manifest_parse(text.data, text.len, record->media_type, "its manifest", &m, err);
     for (size_t i = 0; i < m.n && !rc; i++) {
-        rc = reach_set_add(set, STORE_BLOB, m.items[i].digest, err);
+        rc = add(set, STORE_BLOB, m.items[i].digest, err);
     }
     rc = rc ? rc : plan_read(src, &m, &plan, err);
     for (size_t i = 0; i < plan.config.n_diff_ids && !rc; i++) {
-        rc = reach_set_add(set, STORE_LAYER, plan.config.diff_ids[i], err);
+        rc = add(set, STORE_LAYER, plan.config.diff_ids[i], err);
     }
     plan_fini(&plan);
     manifest_fini(&m);

@@ -13,9 +13,7 @@ struct reach_set {
 };
 
 void reach_set_fini(struct reach_set *set); /* a zeroed one is fine */
-int reach_set_add(struct reach_set *set, enum store_kind kind, const char *digest,
-                  struct sm_error *err);
-/* Before reach_set_has, after the last add. */
+/* After the last reach_set_image, before reach_set_has. */
 void reach_set_sort(struct reach_set *set);
 bool reach_set_has(const struct reach_set *set, enum store_kind kind, const char *digest);
 

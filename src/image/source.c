@@ -23,7 +23,8 @@ int source_open_entry(struct source *src, const char *name, struct stream **out,
     return src->ops->open(src, name, out, err);
 }
 
-int source_open_blob(struct source *src, const char *digest, struct stream **out,
+/* The same for the blob of a valid digest. */
+static int open_blob(struct source *src, const char *digest, struct stream **out,
                      struct sm_error *err)
 {
     char name[sizeof "blobs/sha256/" + HASH_HEX_LEN];
@@ -81,7 +82,7 @@ int source_read_blob(struct source *src, const struct descriptor *d, const char 
         return err_set(err, SM_ECORRUPT, "%s is larger than the limit of %u bytes", what,
                        JSON_DOC_MAX_BYTES);
     }
-    int rc = source_open_blob(src, d->digest, &s, err);
+    int rc = open_blob(src, d->digest, &s, err);
     if (rc) {
         return rc == SM_ENOTFOUND ? err_set(err, rc, "%s is missing from %.150s", what, src->label)
                                   : rc;

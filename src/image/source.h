@@ -55,9 +55,6 @@ void source_free(struct source *src); /* NULL is fine */
  * Its stream must be closed before the source is freed. */
 int source_open_entry(struct source *src, const char *name, struct stream **out,
                       struct sm_error *err);
-/* The same for the blob of a valid digest. */
-int source_open_blob(struct source *src, const char *digest, struct stream **out,
-                     struct sm_error *err);
 
 /* Read a whole entry of at most max bytes into out (appended). */
 int source_read_entry(struct source *src, const char *name, size_t max, struct buf *out,

@@ -3,7 +3,6 @@
  * Building a VM: memory -> buses -> devices -> engine -> kernel -> registers, by explicit calls in
  * one visible order; vm_free takes any half of it down again.
  */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>

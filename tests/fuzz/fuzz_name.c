@@ -31,14 +31,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (strcmp(first, second) != 0) {
             abort();
         }
-        name_format_short(&n, second);
-        if (name_parse(second, &again, &err) != SM_OK) {
-            abort();
-        }
-        name_format(&again, second);
-        if (strcmp(first, second) != 0) {
-            abort();
-        }
     }
     if (ref_parse(text, &ref, &err) == SM_OK) {
         ref_fini(&ref);

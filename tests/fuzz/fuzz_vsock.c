@@ -109,9 +109,6 @@ static void action(struct host *x, struct fuzz_input *in)
     case 1:
         fuzz_device_op(&x->v.f, in, QUEUE_COUNT);
         break;
-    case 2:
-        vsock_drop_all(x->v.d);
-        break;
     case 3:
         vsock_unlisten(x->v.d, PORT);
         if (op & 16)

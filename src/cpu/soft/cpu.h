@@ -298,7 +298,6 @@ void soft_store(struct soft_cpu *cpu, uint64_t va, unsigned size, uint64_t value
 uint64_t soft_sys_load(struct soft_cpu *cpu, uint64_t va, unsigned size);
 void soft_sys_store(struct soft_cpu *cpu, uint64_t va, unsigned size, uint64_t value);
 /* Any length, current CPL. Checks the whole range first: a fault leaves nothing written. */
-void soft_load_bytes(struct soft_cpu *cpu, uint64_t va, void *out, unsigned len);
 void soft_store_bytes(struct soft_cpu *cpu, uint64_t va, const void *data, unsigned len);
 
 /* Raise what an access of len bytes (1-4096) by the current CPL would raise; else no effect. */

@@ -164,13 +164,6 @@ uint8_t *emit_jcc(struct emit_buf *b, unsigned cond)
     return b->at - 4;
 }
 
-uint8_t *emit_jmp(struct emit_buf *b)
-{
-    emit8(b, 0xe9);
-    emit32(b, 0);
-    return b->at - 4;
-}
-
 static void put_displacement(uint8_t *at, int64_t d)
 {
     for (unsigned i = 0; i < 4; i++) {
@@ -180,9 +173,10 @@ static void put_displacement(uint8_t *at, int64_t d)
 
 void emit_jmp_to(struct emit_buf *b, const uint8_t *target)
 {
-    uint8_t *at = emit_jmp(b);
+    emit8(b, 0xe9);
+    emit32(b, 0);
     if (!b->full) {
-        put_displacement(at, target - emit_here(b));
+        put_displacement(b->at - 4, target - emit_here(b));
     }
 }
 

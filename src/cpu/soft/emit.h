@@ -65,10 +65,9 @@ static inline const uint8_t *emit_here(const struct emit_buf *b)
     return b->run + (b->at - b->start);
 }
 
-/* Jumps, always with 32-bit displacements. The forward ones return the place of theirs, for
- * emit_land(). cond: 0 to 15. */
+/* Jumps, always with 32-bit displacements. emit_jcc() is forward, and returns the place of its one
+ * for emit_land(). cond: 0 to 15. */
 uint8_t *emit_jcc(struct emit_buf *b, unsigned cond);
-uint8_t *emit_jmp(struct emit_buf *b);
 void emit_jmp_to(struct emit_buf *b, const uint8_t *target); /* target: executable address */
 void emit_land(struct emit_buf *b, uint8_t *from);           /* a forward jump comes here */
 

@@ -74,7 +74,8 @@ void guest_gate(struct guest *g, unsigned vector, uint64_t to)
     guest_put64(g, GUEST_IDT + 16 * vector + 8, to >> 32);
 }
 
-void guest_load(struct guest *g, unsigned vcpu, uint64_t rip)
+/* Begin anew at rip. Only while the vCPU does not run. */
+static void load_vcpu(struct guest *g, unsigned vcpu, uint64_t rip)
 {
     struct cpu_state s;
     assert_int_equal(engine_soft.get_state(g->engine, vcpu, &s, NULL), 0);
@@ -118,7 +119,7 @@ void guest_init_smp(struct guest *g, unsigned n_vcpus, const char *from, const c
     make_tables(g);
     assert_int_equal(mem_write(g->mem, GUEST_CODE, from, (uint64_t)(to - from)), 0);
     for (unsigned i = 0; i < n_vcpus; i++) {
-        guest_load(g, i, GUEST_CODE);
+        load_vcpu(g, i, GUEST_CODE);
     }
 }
 

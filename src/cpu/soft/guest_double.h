@@ -48,8 +48,6 @@ enum vcpu_exit guest_run(struct guest *g);
 /* Run every vCPU on a thread of its own until each has said STOP_ME. */
 void guest_run_all(struct guest *g);
 
-/* Begin anew at rip. Only while the vCPU does not run. */
-void guest_load(struct guest *g, unsigned vcpu, uint64_t rip);
 /* An interrupt gate for vector to the guest address. */
 void guest_gate(struct guest *g, unsigned vector, uint64_t to);
 void guest_put64(struct guest *g, gpa_t at, uint64_t v);

@@ -615,16 +615,6 @@ static unsigned piece(uint64_t va, unsigned left)
     return n >= 8 ? 8 : n >= 4 ? 4 : n >= 2 ? 2 : 1;
 }
 
-void soft_load_bytes(struct soft_cpu *cpu, uint64_t va, void *out, unsigned len)
-{
-    uint8_t *p = out;
-    for (unsigned i = 0; i < len;) {
-        unsigned n = piece(va + i, len - i);
-        host_store(p + i, n, soft_load(cpu, va + i, n));
-        i += n;
-    }
-}
-
 void soft_store_bytes(struct soft_cpu *cpu, uint64_t va, const void *data, unsigned len)
 {
     const uint8_t *p = data;
