@@ -76,6 +76,7 @@ struct oc_result {
 /* The shared memory. */
 struct oc_shared {
     uint32_t avx;     /* the cases have YMM state */
+    uint32_t first;   /* case to start with */
     uint32_t n;       /* cases in the batch */
     uint32_t running; /* the one that the host is at */
     uint8_t pristine[OC_IMAGE];

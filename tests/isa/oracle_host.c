@@ -111,7 +111,7 @@ static void on_trap(int sig, siginfo_t *info, void *context)
         if (raw_syscall(SYS_read, host.requests, (long)&byte, 1) != 1) {
             raw_syscall(SYS_exit, 0, 0, 0);
         }
-        host.next = 0;
+        host.next = host.shared->first;
         host.n = host.shared->n;
     }
     load(context);

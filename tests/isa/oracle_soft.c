@@ -249,7 +249,7 @@ static int read_trap(struct oracle_soft *s, struct oc_result *r, struct sm_error
         return rc;
     }
     if (!s->trapped || st.rip - STUBS >= 256 * STUB_BYTES) {
-        return err_set(err, SM_EENGINE, "the case does not end: RIP %#llx",
+        return err_set(err, SM_ETIMEDOUT, "the case does not end: RIP %#llx",
                        (unsigned long long)st.rip);
     }
     memset(r, 0, sizeof *r);

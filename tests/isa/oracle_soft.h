@@ -15,11 +15,11 @@ int oracle_soft_new(const uint8_t *pristine, const char *cpu, bool translate,
                     struct oracle_soft **out, struct sm_error *err);
 void oracle_soft_free(struct oracle_soft *s);
 
-/* Run the case to its trap. An error means that the engine failed, or did not come to an end. */
+/* Run the case to its trap. SM_ETIMEDOUT: it was interrupted; another error: the engine failed. */
 int oracle_soft_run(struct oracle_soft *s, const struct oc_case *c, struct oc_result *r,
                     struct sm_error *err);
 
-/* End a run that goes on for ever with an error. Async-signal-safe. */
+/* End a run that goes on for ever. Async-signal-safe. */
 void oracle_soft_interrupt(struct oracle_soft *s);
 
 #endif

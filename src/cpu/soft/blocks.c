@@ -148,6 +148,19 @@ static void unlink_page(struct soft_cpu *cpu, struct block *b, unsigned which)
     }
 }
 
+/* Turn next into the way out of b after the instruction of op. Where it is that instruction's own
+ * link, as after CALL, it knows where to. Else it need not be the next instruction's: a NOP has
+ * none. */
+static void leave_after(const struct block *b, const struct op *op, struct op *next)
+{
+    uint16_t end = (uint16_t)(op->off + op->len);
+    if (next->len != 0 || next->off != end) {
+        next->off = end;
+        next->imm = b->rip + end;
+    }
+    next->handler = lift_stale_next;
+}
+
 static void drop_block(struct soft_cpu *cpu, struct block *b)
 {
     struct block **p = &cpu->cache->hash[hash_of(b->rip, b->phys, b->mode)];
@@ -170,10 +183,7 @@ static void drop_block(struct soft_cpu *cpu, struct block *b)
         while (next->off == cpu->running_op->off && next->len) {
             next++;
         }
-        /* The next operation need not be the next instruction's: a NOP has none. */
-        next->off = (uint16_t)(cpu->running_op->off + cpu->running_op->len);
-        next->imm = b->rip + next->off;
-        next->handler = lift_stale_next;
+        leave_after(b, cpu->running_op, next);
     }
 }
 

@@ -17,6 +17,7 @@ const struct op *native_run(struct soft_cpu *cpu, struct op out[2], void *mem)
     out[1].handler = op_native_stop;
     out[1].off = (uint16_t)(out[0].off + out[0].len);
     out[1].len = 0;
+    out[1].imm = cpu->block->rip + out[1].off;
     const struct op *next = ((native_stub)(uintptr_t)out[0].handler)(cpu, &out[0], mem);
     if (next == &out[1] && out[1].handler != op_native_stop) {
         return out[1].handler(cpu, next);

@@ -44,6 +44,21 @@ static void test_smc(void **state)
     guest_fini(&g);
 }
 
+/* A call whose return address is written over the call itself: it was made before the bytes
+ * changed. */
+GUEST(over, "mov %rsp, %rbp\n lea 2f+8(%rip), %rsp\n 2: call 3f\n hlt\n nop\n nop\n hlt\n hlt\n"
+            "3: pop %rbx\n mov %rbp, %rsp\n lea 2b+5(%rip), %rcx\n sub %rcx, %rbx\n"
+            "mov %ebx, %eax\n out %eax, $0x80\n" STOP);
+static void test_call_over_itself(void **state)
+{
+    struct guest g;
+    guest_init(&g, over_from, over_to);
+    assert_int_equal(guest_run(&g), VCPU_EXIT_KICKED);
+    assert_int_equal(g.n_out, 1);
+    assert_int_equal(g.out[0], 0);
+    guest_fini(&g);
+}
+
 /* Code at 0x20000 is called, changed through another virtual address (page 0x30), and called again.
  */
 GUEST(alias, "movl $0xc3909090, 0x20000\n movl $0x000003b8, 0x20000\n movw $0xc300, 0x20004\n"
@@ -229,6 +244,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_loop),
         cmocka_unit_test(test_smc),
+        cmocka_unit_test(test_call_over_itself),
         cmocka_unit_test(test_smc_alias_and_dma),
         cmocka_unit_test(test_page_crossing_code),
         cmocka_unit_test(test_rights),
