@@ -30,6 +30,23 @@ static inline unsigned width_of(unsigned bytes)
 #define SETREG32(off, v) (REG(uint64_t, off) = (uint32_t)(v))
 #define SETREG64(off, v) (REG(uint64_t, off) = (uint64_t)(v))
 
+/*
+ * An instruction that reads an r/m operand: RM_DO is followed by its body, in which s is the
+ * operand; RM_FORMS makes the handlers of it, name_r for a register in o->src and name_x for
+ * memory.
+ */
+#define RM_DO(name, bits, T)                                                                       \
+    static inline const struct op *name##_do##bits(struct soft_cpu *cpu, const struct op *o, T s)
+#define RM_FORMS(name, bits, T)                                                                    \
+    OP(name##_r##bits)                                                                             \
+    {                                                                                              \
+        return name##_do##bits(cpu, o, REG(T, o->src));                                            \
+    }                                                                                              \
+    OP(name##_x##bits)                                                                             \
+    {                                                                                              \
+        return name##_do##bits(cpu, o, load##bits(cpu, o, op_ea(cpu, o)));                         \
+    }
+
 /* cpu->flags: SETO in bit 0, LAHF in bits 8-15. */
 #define FLG_OF 0x0001u
 #define FLG_CF 0x0100u
@@ -37,6 +54,11 @@ static inline unsigned width_of(unsigned bytes)
 #define FLG_AF 0x1000u
 #define FLG_ZF 0x4000u
 #define FLG_SF 0x8000u
+
+/* In inline assembly, with flags in %ax. The guest's into the host: ADD makes OF out of bit 0, SAHF
+ * sets the rest. And the host's out again. */
+#define FLAGS_IN "addb $0x7f, %%al\n\tsahf\n\t"
+#define FLAGS_OUT "\n\tlahf\n\tseto %%al"
 
 static inline bool flags_less(uint16_t f)
 {

@@ -7,7 +7,6 @@
 #define IN_NO_CARRY
 #define TEXT_CARRY "btw $8, %w[c]\n\t"
 #define IN_CARRY , [c] "r"(cpu->flags)
-#define FLAGS_OUT "\n\tlahf\n\tseto %%al"
 
 /* Register destination; back: 1 writes the result, 0 only sets flags. */
 #define ALU_TO_REG(name, ins, carry, back, bits, T, sfx, form, SRC)                                \

@@ -7,8 +7,6 @@
  */
 #include "cpu/soft/ops.h"
 
-#define FLAGS_OUT "\n\tlahf\n\tseto %%al"
-
 #define ATOMIC_WIDTH(bits, T, sfx)                                                                 \
     OP(xchg_x##bits)                                                                               \
     {                                                                                              \

@@ -2,9 +2,6 @@
 /* Bit tests, scans and counts; CRC32. */
 #include "cpu/soft/ops.h"
 
-#define FLAGS_IN "addb $0x7f, %%al\n\tsahf\n\t"
-#define FLAGS_OUT "\n\tlahf\n\tseto %%al"
-
 /* BT and its writing forms on a register; the host masks the bit number. */
 #define BT_REG(name, ins, back, bits, T, sfx)                                                      \
     OP(name##_r##bits)                                                                             \
@@ -71,7 +68,7 @@ BT_LOCKED(btc, "btc")
 /* BSF, BSR leave the target as it was for a zero source: the host's own rule, on the whole
  * register. The counts do not, but take the same form. */
 #define SCAN(name, ins, bits, T, sfx, mod)                                                         \
-    static inline const struct op *name##_do##bits(struct soft_cpu *cpu, const struct op *o, T s)  \
+    RM_DO(name, bits, T)                                                                           \
     {                                                                                              \
         uint64_t d = REG(uint64_t, o->dst);                                                        \
         uint16_t f = cpu->flags;                                                                   \
@@ -83,14 +80,7 @@ BT_LOCKED(btc, "btc")
         REG(uint64_t, o->dst) = d;                                                                 \
         NEXT;                                                                                      \
     }                                                                                              \
-    OP(name##_r##bits)                                                                             \
-    {                                                                                              \
-        return name##_do##bits(cpu, o, REG(T, o->src));                                            \
-    }                                                                                              \
-    OP(name##_x##bits)                                                                             \
-    {                                                                                              \
-        return name##_do##bits(cpu, o, load##bits(cpu, o, op_ea(cpu, o)));                         \
-    }
+    RM_FORMS(name, bits, T)
 #define SCAN_ALL(name, ins)                                                                        \
     SCAN(name, ins, 16, uint16_t, "w", "w")                                                        \
     SCAN(name, ins, 32, uint32_t, "l", "k")                                                        \
@@ -102,21 +92,14 @@ SCAN_ALL(tzcnt, "tzcnt")
 SCAN_ALL(lzcnt, "lzcnt")
 
 #define CRC(bits, T, D, sfx, mod)                                                                  \
-    static inline const struct op *crc_do##bits(struct soft_cpu *cpu, const struct op *o, T s)     \
+    RM_DO(crc, bits, T)                                                                            \
     {                                                                                              \
         D d = REG(uint32_t, o->dst);                                                               \
         __asm__("crc32" sfx " %[s], %" mod "[d]" : [d] "+r"(d) : [s] "q"(s));                      \
         REG(uint64_t, o->dst) = d;                                                                 \
         NEXT;                                                                                      \
     }                                                                                              \
-    OP(crc_r##bits)                                                                                \
-    {                                                                                              \
-        return crc_do##bits(cpu, o, REG(T, o->src));                                               \
-    }                                                                                              \
-    OP(crc_x##bits)                                                                                \
-    {                                                                                              \
-        return crc_do##bits(cpu, o, load##bits(cpu, o, op_ea(cpu, o)));                            \
-    }
+    RM_FORMS(crc, bits, T)
 CRC(8, uint8_t, uint32_t, "b", "k")
 CRC(16, uint16_t, uint32_t, "w", "k")
 CRC(32, uint32_t, uint32_t, "l", "k")

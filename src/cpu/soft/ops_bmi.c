@@ -2,29 +2,12 @@
 /* BMI1, BMI2, LZCNT and MOVBE on general registers. */
 #include "cpu/soft/ops.h"
 
-#define FLAGS_IN "addb $0x7f, %%al\n\tsahf\n\t"
-#define FLAGS_OUT "\n\tlahf\n\tseto %%al"
-
-/*
- * Forms of an instruction on 32 and 64 bits, with the r/m operand in a register and in memory.
- * o->dst: the target; o->src: r/m when a register; o->imm: the register in vvvv, as a byte offset,
- * or the immediate.
- */
-#define BMI_FORMS(name, bits, T)                                                                   \
-    OP(name##_r##bits)                                                                             \
-    {                                                                                              \
-        return name##_do##bits(cpu, o, REG(T, o->src));                                            \
-    }                                                                                              \
-    OP(name##_x##bits)                                                                             \
-    {                                                                                              \
-        return name##_do##bits(cpu, o, load##bits(cpu, o, op_ea(cpu, o)));                         \
-    }
-#define BMI_DO(name, bits, T)                                                                      \
-    static inline const struct op *name##_do##bits(struct soft_cpu *cpu, const struct op *o, T s)
+/* On 32 and 64 bits. o->dst: the target; o->imm: the register in vvvv, as a byte offset, or the
+ * immediate. */
 
 /* d = op(s, v), with flags; the order of the operands in AT&T form is `order`. */
 #define BMI3(name, ins, order, bits, T, sfx)                                                       \
-    BMI_DO(name, bits, T)                                                                          \
+    RM_DO(name, bits, T)                                                                           \
     {                                                                                              \
         T d, v = REG(T, o->imm);                                                                   \
         uint16_t f = cpu->flags;                                                                   \
@@ -36,20 +19,20 @@
         SETREG##bits(o->dst, d);                                                                   \
         NEXT;                                                                                      \
     }                                                                                              \
-    BMI_FORMS(name, bits, T)
+    RM_FORMS(name, bits, T)
 /* The same without flags. */
 #define BMI3_NOFLAGS(name, ins, order, bits, T, sfx)                                               \
-    BMI_DO(name, bits, T)                                                                          \
+    RM_DO(name, bits, T)                                                                           \
     {                                                                                              \
         T d, v = REG(T, o->imm);                                                                   \
         __asm__(ins sfx order : [d] "=r"(d) : [s] "r"(s), [v] "r"(v));                             \
         SETREG##bits(o->dst, d);                                                                   \
         NEXT;                                                                                      \
     }                                                                                              \
-    BMI_FORMS(name, bits, T)
+    RM_FORMS(name, bits, T)
 /* d = op(s), with flags. */
 #define BMI2OP(name, ins, bits, T, sfx)                                                            \
-    BMI_DO(name, bits, T)                                                                          \
+    RM_DO(name, bits, T)                                                                           \
     {                                                                                              \
         T d;                                                                                       \
         uint16_t f = cpu->flags;                                                                   \
@@ -61,7 +44,7 @@
         SETREG##bits(o->dst, d);                                                                   \
         NEXT;                                                                                      \
     }                                                                                              \
-    BMI_FORMS(name, bits, T)
+    RM_FORMS(name, bits, T)
 
 #define BOTH(M, ...) M(__VA_ARGS__, 32, uint32_t, "l") M(__VA_ARGS__, 64, uint64_t, "q")
 #define SOURCE_FIRST " %[s], %[v], %[d]"
@@ -80,26 +63,26 @@ BOTH(BMI2OP, blsmsk, "blsmsk")
 BOTH(BMI2OP, blsi, "blsi")
 
 #define RORX(bits, T)                                                                              \
-    BMI_DO(rorx, bits, T)                                                                          \
+    RM_DO(rorx, bits, T)                                                                           \
     {                                                                                              \
         unsigned n = (unsigned)o->imm & (bits - 1);                                                \
         SETREG##bits(o->dst, s >> n | s << (-n & (bits - 1)));                                     \
         NEXT;                                                                                      \
     }                                                                                              \
-    BMI_FORMS(rorx, bits, T)
+    RM_FORMS(rorx, bits, T)
 RORX(32, uint32_t)
 RORX(64, uint64_t)
 
 /* The high half goes to dst, the low one to vvvv; the high one wins where both are one. */
 #define MULX(bits, T, W)                                                                           \
-    BMI_DO(mulx, bits, T)                                                                          \
+    RM_DO(mulx, bits, T)                                                                           \
     {                                                                                              \
         W product = (W)s * REG(T, R_DX * 8);                                                       \
         SETREG##bits(o->imm, product);                                                             \
         SETREG##bits(o->dst, product >> bits);                                                     \
         NEXT;                                                                                      \
     }                                                                                              \
-    BMI_FORMS(mulx, bits, T)
+    RM_FORMS(mulx, bits, T)
 MULX(32, uint32_t, uint64_t)
 MULX(64, uint64_t, unsigned __int128)
 

@@ -6,8 +6,6 @@
  */
 #include "cpu/soft/ops.h"
 
-#define FLAGS_OUT "\n\tlahf\n\tseto %%al"
-
 #define FUSED(cc, name, ins, bits, T, sfx, LEFT, RIGHT)                                            \
     OP(name##_j##cc##_##bits)                                                                      \
     {                                                                                              \

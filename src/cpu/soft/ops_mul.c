@@ -2,8 +2,6 @@
 /* MUL IMUL DIV IDIV. Division is checked beforehand: the host must never trap. */
 #include "cpu/soft/ops.h"
 
-#define FLAGS_OUT "\n\tlahf\n\tseto %%al"
-
 /* Source operand: register, or memory when o->imm is set. */
 #define SOURCE(bits, T) (o->imm ? (T)load##bits(cpu, o, op_ea(cpu, o)) : REG(T, o->src))
 

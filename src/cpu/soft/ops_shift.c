@@ -3,10 +3,6 @@
  */
 #include "cpu/soft/ops.h"
 
-/* Guest flags into the host: ADD makes OF out of bit 0, SAHF sets the rest. */
-#define FLAGS_IN "addb $0x7f, %%al\n\tsahf\n\t"
-#define FLAGS_OUT "\n\tlahf\n\tseto %%al"
-
 #define SHIFT(name, ins, bits, T, sfx)                                                             \
     static inline T name##_do##bits(struct soft_cpu *cpu, T d, uint8_t count)                      \
     {                                                                                              \

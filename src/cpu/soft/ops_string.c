@@ -5,8 +5,6 @@
  */
 #include "cpu/soft/ops.h"
 
-#define FLAGS_OUT "\n\tlahf\n\tseto %%al"
-
 /* o->src: 67 prefix (32-bit RSI, RDI, RCX); o->index: repeat kind; scale_seg: segment of the
  * source. */
 static inline uint64_t mask_of(const struct op *o)
