@@ -22,14 +22,42 @@ struct gate {
     bool masks; /* interrupt gate: clears IF */
 };
 
+unsigned deliver_gate_code(struct soft_cpu *cpu, const struct event *e, uint64_t low,
+                           uint32_t code_mask, uint32_t code_bits, struct seg_state *cs)
+{
+    uint32_t ext = e->soft ? 0 : ERR_EXT;
+    uint32_t code = e->vector * 8 | ERR_IDT | ext;
+    uint16_t selector = (uint16_t)(low >> 16);
+    struct segment_desc desc;
+    unsigned cpl;
+
+    if (e->soft && (low >> 45 & 3) < cpu->cpl)
+        soft_raise_code(cpu, V_GP, code);
+    if (!(low >> 40 & SA_P))
+        soft_raise_code(cpu, V_NP, code);
+    if (SEL_NULL(selector))
+        soft_raise_code(cpu, V_GP, ext);
+    code = SEL_ERR(selector) | ext;
+    code_mask |= SA_S | SA_CODE;
+    code_bits |= SA_S | SA_CODE;
+    if (!segment_read(cpu, selector, &desc) || (desc.seg.attr & code_mask) != code_bits ||
+        SA_DPL(desc.seg.attr) > cpu->cpl)
+        soft_raise_code(cpu, V_GP, code);
+    if (!(desc.seg.attr & SA_P))
+        soft_raise_code(cpu, V_NP, code);
+    segment_mark_accessed(cpu, &desc);
+    cpl = desc.seg.attr & SA_CONFORM ? cpu->cpl : SA_DPL(desc.seg.attr);
+    *cs = desc.seg;
+    cs->selector = (uint16_t)((selector & ~3u) | cpl);
+    return cpl;
+}
+
 static void read_gate(struct soft_cpu *cpu, const struct event *e, struct gate *g)
 {
     uint32_t ext = e->soft ? 0 : ERR_EXT;
     uint32_t code = e->vector * 8 | ERR_IDT | ext;
     uint64_t va = cpu->idt_base + e->vector * 16;
-    struct segment_desc cs;
     uint64_t lo, hi;
-    uint16_t selector;
     unsigned type;
 
     if (e->vector * 16 + 15 > cpu->idt_limit)
@@ -37,28 +65,12 @@ static void read_gate(struct soft_cpu *cpu, const struct event *e, struct gate *
     lo = soft_sys_load(cpu, va, 8);
     hi = soft_sys_load(cpu, va + 8, 8);
     type = lo >> 40 & 0x1f;
-    if ((type != ST_INT_GATE && type != ST_TRAP_GATE) || (e->soft && (lo >> 45 & 3) < cpu->cpl))
+    if (type != ST_INT_GATE && type != ST_TRAP_GATE)
         soft_raise_code(cpu, V_GP, code);
-    if (!(lo >> 40 & SA_P))
-        soft_raise_code(cpu, V_NP, code);
-    selector = (uint16_t)(lo >> 16);
-    if (SEL_NULL(selector))
-        soft_raise_code(cpu, V_GP, ext);
-    code = SEL_ERR(selector) | ext;
-    if (!segment_read(cpu, selector, &cs) ||
-        (cs.seg.attr & (SA_S | SA_CODE | SA_L | SA_DB)) != (SA_S | SA_CODE | SA_L) ||
-        SA_DPL(cs.seg.attr) > cpu->cpl)
-        soft_raise_code(cpu, V_GP, code);
-    if (!(cs.seg.attr & SA_P))
-        soft_raise_code(cpu, V_NP, code);
-    segment_mark_accessed(cpu, &cs);
-
+    g->cpl = deliver_gate_code(cpu, e, lo, SA_L | SA_DB, SA_L, &g->cs);
     g->rip = (lo & 0xffff) | (lo >> 32 & 0xffff0000) | hi << 32;
     if (!sys_canonical(g->rip))
         soft_raise_code(cpu, V_GP, ext);
-    g->cpl = cs.seg.attr & SA_CONFORM ? cpu->cpl : SA_DPL(cs.seg.attr);
-    g->cs = cs.seg;
-    g->cs.selector = (uint16_t)((selector & ~3u) | g->cpl);
     g->ist = lo >> 32 & 7;
     g->masks = type == ST_INT_GATE;
 }

@@ -40,38 +40,21 @@ static void read_gate(struct soft_cpu *cpu, const struct event *e, struct gate *
 {
     uint32_t ext = e->soft ? 0 : ERR_EXT;
     uint32_t code = e->vector * 8 | ERR_IDT | ext;
-    struct segment_desc cs;
     uint64_t raw;
-    uint16_t selector;
     unsigned type;
 
     if (e->vector * 8 + 7 > cpu->idt_limit)
         soft_raise_code(cpu, V_GP, code);
     raw = soft_sys_load(cpu, cpu->idt_base + e->vector * 8, 8);
     type = raw >> 40 & 0x1f;
-    if ((type != ST_INT_GATE && type != ST_TRAP_GATE && type != ST_INT_GATE16 &&
-         type != ST_TRAP_GATE16) ||
-        (e->soft && (raw >> 45 & 3) < cpu->cpl))
+    if (type != ST_INT_GATE && type != ST_TRAP_GATE && type != ST_INT_GATE16 &&
+        type != ST_TRAP_GATE16)
         soft_raise_code(cpu, V_GP, code);
-    if (!(raw >> 40 & SA_P))
-        soft_raise_code(cpu, V_NP, code);
-    selector = (uint16_t)(raw >> 16);
-    if (SEL_NULL(selector))
-        soft_raise_code(cpu, V_GP, ext);
-    code = SEL_ERR(selector) | ext;
-    if (!segment_read(cpu, selector, &cs) || (cs.seg.attr & (SA_S | SA_CODE)) != (SA_S | SA_CODE) ||
-        SA_DPL(cs.seg.attr) > cpu->cpl)
-        soft_raise_code(cpu, V_GP, code);
-    if (!(cs.seg.attr & SA_P))
-        soft_raise_code(cpu, V_NP, code);
-    segment_mark_accessed(cpu, &cs);
+    g->cpl = deliver_gate_code(cpu, e, raw, 0, 0, &g->cs);
     g->size = type == ST_INT_GATE || type == ST_TRAP_GATE ? 4 : 2;
     g->eip = (uint32_t)(raw & 0xffff) | (g->size == 4 ? (uint32_t)(raw >> 32 & 0xffff0000) : 0);
-    if (g->eip > cs.seg.limit)
+    if (g->eip > g->cs.limit)
         soft_raise_code(cpu, V_GP, ext);
-    g->cpl = cs.seg.attr & SA_CONFORM ? cpu->cpl : SA_DPL(cs.seg.attr);
-    g->cs = cs.seg;
-    g->cs.selector = (uint16_t)((selector & ~3u) | g->cpl);
     g->masks = type == ST_INT_GATE || type == ST_INT_GATE16;
 }
 

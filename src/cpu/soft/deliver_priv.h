@@ -18,6 +18,13 @@ struct event {
 
 /* Deliver before long mode: the real-mode vector table, or 8-byte gates. As deliver(). */
 void deliver_legacy(struct soft_cpu *cpu, const struct event *e);
+/*
+ * The code segment of a gate (low: its first 8 bytes), whose type was checked, into cs with the
+ * handler's CPL in its selector. code_bits: which of SA_L and SA_DB the segment must have, of those
+ * in code_mask. Raises what SDM 6.12 says. Returns the handler's CPL.
+ */
+unsigned deliver_gate_code(struct soft_cpu *cpu, const struct event *e, uint64_t low,
+                           uint32_t code_mask, uint32_t code_bits, struct seg_state *cs);
 /* The handler's CS, RIP and flags are in: what every delivery ends with. masks: clear IF. */
 void deliver_done(struct soft_cpu *cpu, bool masks);
 
