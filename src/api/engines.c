@@ -24,16 +24,20 @@ SM_API int sm_engine_info(unsigned index, struct sm_engine_info *out)
 
 int engines_choose(uint32_t wanted, const struct engine_ops **out, struct sm_error *err)
 {
+    int rc = SM_EENGINE;
     switch (wanted) {
     case SM_ENGINE_KVM:
         *out = &engine_kvm;
         return engine_kvm.probe(err);
-    case SM_ENGINE_AUTO:
-        *out = engine_kvm.probe(NULL) == 0 ? &engine_kvm : &engine_soft;
-        return *out == &engine_soft ? engine_soft.probe(err) : 0;
     case SM_ENGINE_SOFT:
         *out = &engine_soft;
         return engine_soft.probe(err);
+    case SM_ENGINE_AUTO: /* when none is usable, the last says why */
+        for (unsigned i = 0; i < N_ENGINES && rc; i++) {
+            *out = engines[i];
+            rc = engines[i]->probe(i + 1 < N_ENGINES ? NULL : err);
+        }
+        return rc;
     default:
         return err_set(err, SM_EINVAL, "there is no engine number %u", wanted);
     }
