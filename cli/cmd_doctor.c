@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "json.h"
 
 #define ENGINES_MAX 4
 #define FILES 3
@@ -98,19 +99,6 @@ static void print_text(const struct doctor *d)
     printf("store            %s%s\n", d->store,
            d->writable ? "" : " (cannot be written: only images that are in it can be used)");
     printf("%s\n", d->fine ? "all is well" : "something is missing");
-}
-
-/* Bytes that are not ASCII are left as they are: a path in UTF-8 is JSON as it is. */
-static void json_string(const char *key, const char *s)
-{
-    printf("\"%s\": \"", key);
-    for (; *s; s++) {
-        if ((unsigned char)*s < ' ')
-            printf("\\u%04x", (unsigned)*s);
-        else
-            printf("%s%c", *s == '"' || *s == '\\' ? "\\" : "", *s);
-    }
-    putchar('"');
 }
 
 static const char *json_bool(bool b)

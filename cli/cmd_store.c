@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "cli.h"
+#include "json.h"
 
 enum { OPT_JSON = 1, OPT_REPAIR, OPT_INSECURE };
 
@@ -57,26 +58,20 @@ static int take(struct given *g, const struct cmd *cmd, char **argv, int least, 
     return -1;
 }
 
-static int open_store(const struct cmd *cmd, sm_store **store)
-{
-    struct sm_error err = {0};
-    return sm_store_open(NULL, store, &err) ? say("%s: %s", cmd->name, err.text) : 0;
-}
+/* One command on the store: take() what is given, then this, which returns the exit code. */
+typedef int work_fn(const struct given *g, sm_store *store);
 
-/* A JSON string: what is no plain ASCII there is escaped or, if UTF-8, left alone. */
-static void print_string(const char *text)
+static int on_store(const struct cmd *cmd, char **argv, int least, int most, work_fn *work)
 {
-    putchar('"');
-    for (const char *p = text; *p; p++) {
-        unsigned char c = (unsigned char)*p;
-        if (c == '"' || c == '\\')
-            printf("\\%c", c);
-        else if (c < ' ' || c == 127)
-            printf("\\u%04x", c);
-        else
-            putchar(c);
-    }
-    putchar('"');
+    struct given g;
+    struct sm_error err = {0};
+    sm_store *store = NULL;
+    if (take(&g, cmd, argv, least, most) == 0)
+        g.code = sm_store_open(NULL, &store, &err) ? say("%s: %s", cmd->name, err.text)
+                                                   : work(&g, store);
+    sm_store_free(store);
+    free(g.insecure);
+    return g.code;
 }
 
 static double mib(uint64_t bytes)
@@ -94,7 +89,7 @@ static int print_image(void *opaque, const struct sm_image_info *i)
     struct listing *l = opaque;
     if (l->json) {
         printf("%s\n  {\"name\": ", l->n++ ? "," : "");
-        print_string(i->name);
+        json_quoted(i->name);
         printf(", \"digest\": \"%s\", \"id\": \"%s\", \"added\": %" PRId64
                ", \"layers\": %u, \"layer_bytes\": %" PRIu64 ", \"download_bytes\": %" PRIu64
                ", \"complete\": %s}",
@@ -114,22 +109,21 @@ static int print_image(void *opaque, const struct sm_image_info *i)
     return 0;
 }
 
+static int images(const struct given *g, sm_store *store)
+{
+    struct listing l = {.json = g->json};
+    struct sm_error err = {0};
+    fputs(g->json ? "[" : "", stdout);
+    int rc = sm_store_images(store, print_image, &l, &err);
+    int code = rc ? say("images: %s", err.text) : 0;
+    fputs(g->json ? "\n]\n" : "", stdout);
+    return code;
+}
+
 int cmd_images(const struct cmd *cmd, int argc, char **argv)
 {
-    struct given g;
-    struct sm_error err = {0};
-    sm_store *store = NULL;
     (void)argc;
-    if (take(&g, cmd, argv, 0, 0) == 0 && (g.code = open_store(cmd, &store)) == 0) {
-        struct listing l = {.json = g.json};
-        fputs(g.json ? "[" : "", stdout);
-        if (sm_store_images(store, print_image, &l, &err))
-            g.code = say("images: %s", err.text);
-        fputs(g.json ? "\n]\n" : "", stdout);
-    }
-    sm_store_free(store);
-    free(g.insecure);
-    return g.code;
+    return on_store(cmd, argv, 0, 0, images);
 }
 
 static void print_freed(const struct given *g, const char *name, const struct sm_freed *f)
@@ -138,7 +132,7 @@ static void print_freed(const struct given *g, const char *name, const struct sm
         printf("{");
         if (name) {
             printf("\"removed\": ");
-            print_string(name);
+            json_quoted(name);
             printf(", ");
         }
         printf("\"layers\": %" PRIu64 ", \"blobs\": %" PRIu64 ", \"snapshots\": %" PRIu64
@@ -153,41 +147,39 @@ static void print_freed(const struct given *g, const char *name, const struct sm
     printf("\n");
 }
 
+static int rmi(const struct given *g, sm_store *store)
+{
+    int code = 0;
+    for (char **name = g->args; *name; name++) {
+        struct sm_error err = {0};
+        struct sm_freed freed;
+        if (sm_store_remove(store, *name, &freed, &err))
+            code = say("rmi: %s", err.text);
+        else
+            print_freed(g, *name, &freed);
+    }
+    return code;
+}
+
 int cmd_rmi(const struct cmd *cmd, int argc, char **argv)
 {
-    struct given g;
-    sm_store *store = NULL;
-    if (take(&g, cmd, argv, 1, argc) == 0 && (g.code = open_store(cmd, &store)) == 0) {
-        for (char **name = g.args; *name; name++) {
-            struct sm_error err = {0};
-            struct sm_freed freed;
-            if (sm_store_remove(store, *name, &freed, &err))
-                g.code = say("rmi: %s", err.text);
-            else
-                print_freed(&g, *name, &freed);
-        }
-    }
-    sm_store_free(store);
-    free(g.insecure);
-    return g.code;
+    return on_store(cmd, argv, 1, argc, rmi);
+}
+
+static int gc(const struct given *g, sm_store *store)
+{
+    struct sm_error err = {0};
+    struct sm_freed freed;
+    if (sm_store_gc(store, &freed, &err))
+        return say("gc: %s", err.text);
+    print_freed(g, NULL, &freed);
+    return 0;
 }
 
 int cmd_gc(const struct cmd *cmd, int argc, char **argv)
 {
-    struct given g;
-    struct sm_error err = {0};
-    sm_store *store = NULL;
     (void)argc;
-    if (take(&g, cmd, argv, 0, 0) == 0 && (g.code = open_store(cmd, &store)) == 0) {
-        struct sm_freed freed;
-        if (sm_store_gc(store, &freed, &err))
-            g.code = say("gc: %s", err.text);
-        else
-            print_freed(&g, NULL, &freed);
-    }
-    sm_store_free(store);
-    free(g.insecure);
-    return g.code;
+    return on_store(cmd, argv, 0, 0, gc);
 }
 
 struct findings {
@@ -200,16 +192,16 @@ static void print_problem(void *opaque, const char *what, const char *why, int r
     struct findings *f = opaque;
     if (f->json) {
         printf("%s\n    {\"what\": ", f->n++ ? "," : "");
-        print_string(what);
+        json_quoted(what);
         printf(", \"why\": ");
-        print_string(why);
+        json_quoted(why);
         printf(", \"repaired\": %s}", repaired ? "true" : "false");
         return;
     }
     say("verify: %s: %s%s", what, why, repaired ? " (repaired)" : "");
 }
 
-static int verify(struct given *g, sm_store *store)
+static int verify(const struct given *g, sm_store *store)
 {
     struct sm_verify_config config = SM_VERIFY_CONFIG_INIT;
     struct sm_verified v;
@@ -236,31 +228,23 @@ static int verify(struct given *g, sm_store *store)
 
 int cmd_verify(const struct cmd *cmd, int argc, char **argv)
 {
-    struct given g;
-    sm_store *store = NULL;
     (void)argc;
-    if (take(&g, cmd, argv, 0, 0) == 0 && (g.code = open_store(cmd, &store)) == 0)
-        g.code = verify(&g, store);
-    sm_store_free(store);
-    free(g.insecure);
-    return g.code;
+    return on_store(cmd, argv, 0, 0, verify);
+}
+
+static int inspect(const struct given *g, sm_store *store)
+{
+    struct sm_error err = {0};
+    char *json;
+    if (sm_image_inspect(store, g->args[0], &json, &err))
+        return say("inspect: %s", err.text);
+    puts(json);
+    sm_free(json);
+    return 0;
 }
 
 int cmd_inspect(const struct cmd *cmd, int argc, char **argv)
 {
-    struct given g;
-    struct sm_error err = {0};
-    sm_store *store = NULL;
-    char *json;
     (void)argc;
-    if (take(&g, cmd, argv, 1, 1) == 0 && (g.code = open_store(cmd, &store)) == 0) {
-        if (sm_image_inspect(store, g.args[0], &json, &err))
-            g.code = say("inspect: %s", err.text);
-        else
-            puts(json);
-        sm_free(json);
-    }
-    sm_store_free(store);
-    free(g.insecure);
-    return g.code;
+    return on_store(cmd, argv, 1, 1, inspect);
 }
