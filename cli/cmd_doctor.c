@@ -109,17 +109,17 @@ static const char *json_bool(bool b)
 static void print_json(const struct doctor *d)
 {
     printf("{\"ok\": %s, ", json_bool(d->fine));
-    json_string("version", sm_version());
+    put_member("version", sm_version());
     printf(", \"engines\": [");
     for (unsigned i = 0; i < d->n_engines; i++) {
         const struct sm_engine_info *e = &d->engines[i];
         printf("%s{", i ? ", " : "");
-        json_string("name", e->name);
+        put_member("name", e->name);
         printf(", \"usable\": %s, \"automatic\": %s", json_bool(e->usable),
                json_bool(e->automatic));
         if (!e->usable) {
             printf(", ");
-            json_string("reason", e->error.text);
+            put_member("reason", e->error.text);
         }
         putchar('}');
     }
@@ -127,18 +127,18 @@ static void print_json(const struct doctor *d)
            d->limits.memory_min_mib, d->limits.memory_max_mib, d->limits.memory_default_mib);
     printf(", \"store\": {\"usable\": %s, ", json_bool(!d->store_error.code));
     if (d->store_error.code) {
-        json_string("reason", d->store_error.text);
+        put_member("reason", d->store_error.text);
     } else {
-        json_string("path", d->store);
+        put_member("path", d->store);
         printf(", \"writable\": %s", json_bool(d->writable));
     }
     printf("}, \"files\": [");
     for (int i = 0; i < FILES && !d->store_error.code; i++) {
         const struct doctor_file *f = &d->files[i];
         printf("%s{", i ? ", " : "");
-        json_string("what", f->what);
+        put_member("what", f->what);
         printf(", ");
-        json_string("path", f->path);
+        put_member("path", f->path);
         printf(", \"present\": %s, \"bytes\": %lld}", json_bool(f->present), f->bytes);
     }
     printf("]}\n");

@@ -89,7 +89,7 @@ static int print_image(void *opaque, const struct sm_image_info *i)
     struct listing *l = opaque;
     if (l->json) {
         printf("%s\n  {\"name\": ", l->n++ ? "," : "");
-        json_quoted(i->name);
+        put_string(i->name);
         printf(", \"digest\": \"%s\", \"id\": \"%s\", \"added\": %" PRId64
                ", \"layers\": %u, \"layer_bytes\": %" PRIu64 ", \"download_bytes\": %" PRIu64
                ", \"complete\": %s}",
@@ -132,7 +132,7 @@ static void print_freed(const struct given *g, const char *name, const struct sm
         printf("{");
         if (name) {
             printf("\"removed\": ");
-            json_quoted(name);
+            put_string(name);
             printf(", ");
         }
         printf("\"layers\": %" PRIu64 ", \"blobs\": %" PRIu64 ", \"snapshots\": %" PRIu64
@@ -192,9 +192,9 @@ static void print_problem(void *opaque, const char *what, const char *why, int r
     struct findings *f = opaque;
     if (f->json) {
         printf("%s\n    {\"what\": ", f->n++ ? "," : "");
-        json_quoted(what);
+        put_string(what);
         printf(", \"why\": ");
-        json_quoted(why);
+        put_string(why);
         printf(", \"repaired\": %s}", repaired ? "true" : "false");
         return;
     }

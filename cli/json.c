@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-void json_quoted(const char *text)
+void put_string(const char *text)
 {
     putchar('"');
     for (const char *p = text; *p; p++) {
@@ -18,9 +18,9 @@ void json_quoted(const char *text)
     putchar('"');
 }
 
-void json_string(const char *key, const char *text)
+void put_member(const char *key, const char *text)
 {
-    json_quoted(key);
+    put_string(key);
     printf(": ");
-    json_quoted(text);
+    put_string(text);
 }

@@ -5,8 +5,8 @@
 
 /* A string with its quotes. Control characters are escaped; bytes that are not ASCII are left as
  * they are: a path in UTF-8 is JSON as it is. */
-void json_quoted(const char *text);
+void put_string(const char *text);
 /* "key": "text" */
-void json_string(const char *key, const char *text);
+void put_member(const char *key, const char *text);
 
 #endif
