@@ -403,6 +403,78 @@ int sm_exec_output(sm_vm *vm, const struct sm_exec_spec *spec, size_t max_bytes,
                    struct sm_output *output, struct sm_error *err);
 void sm_output_fini(struct sm_output *output); /* frees out and err; a zeroed one is fine */
 
+/* --- Pools: VMs that are ready before they are wanted --- */
+
+typedef struct sm_pool sm_pool;
+
+/* What happens to a VM that sm_pool_release gives back. */
+enum sm_pool_release {
+    SM_POOL_RENEW = 0, /* it is freed, and a new one started in the background */
+    SM_POOL_KEEP = 1,  /* the next user gets it as it is: with the files and processes left in it */
+};
+
+#define SM_FOREVER UINT32_MAX
+
+struct sm_pool_config {
+    size_t size;
+    const struct sm_vm_config *vm; /* the machine; NULL: all defaults. Its console function is
+                                      called for all VMs of the pool, by several threads at once */
+    uint32_t min;                  /* VMs that the pool has at least, in use or ready */
+    uint32_t max;        /* VMs that it has at most, those being started or ended included, up to
+                            4096; 0: 16, or min if that is more */
+    uint32_t idle_ms;    /* one above min that was not wanted for so long is freed; 0: 60000 */
+    uint32_t acquire_ms; /* the longest wait of sm_pool_acquire; 0: 30000. SM_FOREVER: no limit,
+                            here and for idle_ms */
+    uint32_t starts_max; /* VMs being started at once, up to 64; 0: one per host processor. Until a
+                            first one has started there is just that one */
+    uint32_t on_release; /* enum sm_pool_release */
+};
+#define SM_POOL_CONFIG_INIT                                                                        \
+    {                                                                                              \
+        .size = sizeof(struct sm_pool_config)                                                      \
+    }
+
+/*
+ * A pool of running VMs of one image, each started as by sm_vm_start: from a snapshot but for the
+ * very first. With min > 0 this returns when one is ready; the others follow in the background.
+ * Then VMs are started as they are wanted. image must stay until the pool is freed, and may be used
+ * for sm_vm_start meanwhile. config may be NULL. Starts starts_max threads.
+ *
+ * SM_EINVAL: a value of config is out of range; SM_ENOMEM; SM_EIO: no thread; with min > 0 also as
+ * sm_vm_start.
+ */
+int sm_pool_new(sm_image *image, const struct sm_pool_config *config, sm_pool **out,
+                struct sm_error *err);
+
+/*
+ * A running VM for the caller alone, until sm_pool_release; first come, first served. Any thread.
+ *
+ * A start that fails is repeated after 100 ms, then after twice as long, up to 10 s, while an
+ * acquire may yet get a VM that is in use or being started elsewhere. Where there is none, each
+ * waiting acquire gets the error at once, and the next acquire causes the next try.
+ *
+ * SM_ETIMEDOUT: none came free within acquire_ms; SM_EINTR: sm_pool_free; else as sm_vm_start.
+ */
+int sm_pool_acquire(sm_pool *pool, sm_vm **out, struct sm_error *err);
+
+/* Give a VM back, whose state may be any. Its execs must be freed before; the caller must not use
+ * it any more, nor free it. Returns without waiting for its end. NULL is fine. Any thread.
+ * SM_EINVAL: it is not in use from this pool. */
+int sm_pool_release(sm_pool *pool, sm_vm *vm, struct sm_error *err);
+
+struct sm_pool_stats {
+    uint32_t ready, used, starting; /* VMs, now */
+    uint32_t waiting;               /* calls of sm_pool_acquire, now */
+    uint64_t acquired;              /* calls of sm_pool_acquire that got one */
+    uint64_t started, failed;       /* starts that succeeded and that did not */
+    uint64_t expired;               /* freed after idle_ms */
+};
+void sm_pool_stats(sm_pool *pool, struct sm_pool_stats *out); /* any thread */
+
+/* End and free all its VMs, those in use too (no call may be under way on one), once those being
+ * started are; then the pool. Calls of sm_pool_acquire under way return SM_EINTR. */
+void sm_pool_free(sm_pool *pool);
+
 #ifdef __cplusplus
 }
 #endif
