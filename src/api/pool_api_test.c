@@ -16,7 +16,7 @@
 #include <supermachine.h>
 
 #define CALLERS 20
-#define ROUNDS 3
+#define ROUNDS 2
 
 struct fixture {
     char home[64];
