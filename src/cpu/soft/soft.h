@@ -34,7 +34,7 @@ struct builder; /* lift.c */
 struct xlat;    /* xlat.h */
 
 #define BLOCK_HASH_BITS 14
-#define BLOCK_ARENA_BYTES (4u << 20)
+#define BLOCK_ARENA_BYTES (6u << 20)
 #define BLOCK_MAX_INSNS 48
 #define STALE_QUEUE 64
 
