@@ -42,6 +42,7 @@ check-kvm: all
 
 bench: all
 	tools/run-bench $(OUT)
+	$(OUT)/bench/vms
 
 bench-kvm: all
 	@tests/l1/bench_kvm.py $(OUT)
