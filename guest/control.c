@@ -16,6 +16,7 @@
 #include "bake.h"
 #include "etc.h"
 #include "klog.h"
+#include "volumes.h"
 
 /* <linux/random.h>, which musl's include path does not have (random(4)). */
 #define RNDADDENTROPY _IOW('R', 0x03, int[2])
@@ -33,9 +34,12 @@ static int setup_parse(const struct codec_frame *f, struct setup *out)
 
     memset(out, 0, sizeof *out);
     while ((more = codec_item_next(f->payload, f->length, &at, &item)) > 0) {
-        bool text = item.key != PROTO_ITEM_CLOCK && item.key != PROTO_ITEM_ENTROPY;
+        bool text = item.key != PROTO_ITEM_CLOCK && item.key != PROTO_ITEM_ENTROPY &&
+                    item.key != PROTO_ITEM_VOLUMES;
         if (out->items[item.key].data || (text && memchr(item.data, 0, item.length)))
             return -1; /* given twice, or a text with a NUL */
+        if (item.key == PROTO_ITEM_VOLUMES && !volumes_valid(&item))
+            return -1;
         out->items[item.key] = item;
     }
     return more;
@@ -84,6 +88,7 @@ static int setup(struct server *server, const struct setup *s, struct launch_rep
     const struct codec_item *hosts = &s->items[PROTO_ITEM_HOSTS];
     const struct codec_item *resolv = &s->items[PROTO_ITEM_RESOLV_CONF];
     const struct codec_item *machine_id = &s->items[PROTO_ITEM_MACHINE_ID];
+    const struct codec_item *volumes = &s->items[PROTO_ITEM_VOLUMES];
 
     if (entropy->data && add_entropy(entropy) < 0)
         return fail(r, "the random seed");
@@ -100,6 +105,10 @@ static int setup(struct server *server, const struct setup *s, struct launch_rep
     if (machine_id->data && etc_set_machine_id((const char *)machine_id->data, machine_id->length,
                                                server_wrote_machine_id(server)) < 0)
         klog_info("/etc/machine-id not written: %s", strerror(errno));
+    if (volumes->data && volumes_mount(volumes, r->text, sizeof r->text) < 0) {
+        r->class = PROTO_ERR_VOLUME;
+        r->os_errno = (uint32_t)errno;
+    }
     return 0;
 }
 

@@ -189,6 +189,11 @@ static void test_control_abused(void **state)
     say_hello(&b);
     say_frame(&b, PROTO_SETUP, 0, 0, items, len);
     assert_int_equal(last_answer(*state, &b), PROTO_HELLO);
+    len = 0;
+    codec_item_put(items, sizeof items, &len, PROTO_ITEM_VOLUMES, "\0/a", 3); /* no NUL */
+    say_hello(&b);
+    say_frame(&b, PROTO_SETUP, 0, 0, items, len);
+    assert_int_equal(last_answer(*state, &b), PROTO_HELLO);
     say_hello(&b);
     say(&b, f, codec_u32_build(f, PROTO_SHUTDOWN, 0, UINT32_MAX));
     assert_int_equal(last_answer(*state, &b), PROTO_HELLO);

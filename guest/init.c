@@ -33,6 +33,7 @@
 #include "rootfs.h"
 #include "selftest.h"
 #include "server.h"
+#include "volumes.h"
 #include "vsock_addr.h"
 
 #define BEACON_TRIES 3
@@ -160,6 +161,7 @@ static void give_up(const char *why)
  */
 static void unmount_all(void)
 {
+    volumes_unmount();
     sync();
     if (mount(NULL, "/", NULL, MS_REMOUNT | MS_RDONLY, NULL) < 0)
         klog_info("remount of / read-only: %s", strerror(errno));

@@ -104,6 +104,7 @@ enum proto_error {
     PROTO_ERR_CWD = 7,
     PROTO_ERR_RESOURCE = 8, /* out of memory, processes, terminals, argument space */
     PROTO_ERR_BOOT = 9,     /* in the beacon: the guest could not start */
+    PROTO_ERR_VOLUME = 10,  /* a volume cannot be mounted */
     PROTO_ERR_END
 };
 
@@ -122,7 +123,18 @@ enum proto_item {
     PROTO_ITEM_CLOCK = 4,       /* u64 nanoseconds since 1970 */
     PROTO_ITEM_ENTROPY = 5,     /* credited to the kernel's pool, which is then reseeded */
     PROTO_ITEM_MACHINE_ID = 6,  /* 32 hex digits for /etc/machine-id, if the image has none */
+    PROTO_ITEM_VOLUMES = 7,     /* what to mount where, see below */
     PROTO_ITEM_END
 };
+
+/*
+ * VOLUMES is a sequence of: u8 PROTO_VOLUME_*, then an absolute path with its NUL. The n-th (from
+ * 0) is the ext4 file system on the virtio-blk disk whose id is "smN". It is mounted there, folders
+ * being made as needed, and unmounted by SHUTDOWN.
+ */
+#define PROTO_VOLUME_READ_ONLY 1u
+#define PROTO_VOLUME_FLAGS 1u
+#define PROTO_VOLUMES_MAX 16u
+#define PROTO_VOLUME_PATH_MAX 1023u /* bytes without the NUL */
 
 #endif

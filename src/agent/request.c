@@ -59,6 +59,8 @@ static int refusal(const struct codec_frame *f, const char *what, struct sm_erro
 
     if (codec_error_parse(f, &class, &os_errno, text) < 0)
         return err_set(err, SM_EGUEST, "the guest's agent broke the protocol: bad error");
+    if (class == PROTO_ERR_VOLUME) /* the fault of what was asked for */
+        return err_set(err, SM_EINVAL, "%.400s", text);
     return err_set(err, SM_EGUEST, "%s: %.400s", what, text);
 }
 
@@ -146,6 +148,20 @@ static int put_text(uint8_t *out, size_t *at, enum proto_item key, const char *t
     return text ? codec_item_put(out, PROTO_PAYLOAD_MAX, at, key, text, strlen(text)) : 0;
 }
 
+static int put_volumes(uint8_t *out, size_t *at, const struct request_setup *s)
+{
+    uint8_t list[PROTO_VOLUMES_MAX * (PROTO_VOLUME_PATH_MAX + 2)];
+    size_t len = 0;
+
+    if (s->n_volumes > PROTO_VOLUMES_MAX)
+        return -1;
+    for (size_t i = 0; i < s->n_volumes; i++)
+        if (codec_volume_put(list, sizeof list, &len, s->volumes[i].path, s->volumes[i].read_only) <
+            0)
+            return -1;
+    return len ? codec_item_put(out, PROTO_PAYLOAD_MAX, at, PROTO_ITEM_VOLUMES, list, len) : 0;
+}
+
 int request_setup(int fd, const struct request_setup *s, int timeout_ms, struct sm_error *err)
 {
     uint8_t *out = malloc(PROTO_PAYLOAD_MAX), clock[8];
@@ -161,8 +177,10 @@ int request_setup(int fd, const struct request_setup *s, int timeout_ms, struct 
         put_text(out, &at, PROTO_ITEM_MACHINE_ID, s->machine_id) < 0 ||
         (s->clock_ns && codec_item_put(out, PROTO_PAYLOAD_MAX, &at, PROTO_ITEM_CLOCK, clock, 8)) ||
         (s->entropy_len && codec_item_put(out, PROTO_PAYLOAD_MAX, &at, PROTO_ITEM_ENTROPY,
-                                          s->entropy, s->entropy_len) < 0))
-        status = err_set(err, SM_EINVAL, "host name, /etc text or seed is too long for the guest");
+                                          s->entropy, s->entropy_len) < 0) ||
+        put_volumes(out, &at, s) < 0)
+        status = err_set(err, SM_EINVAL,
+                         "host name, /etc text, seed or volumes are too long for the guest");
     else
         status = transact(fd, PROTO_SETUP, out, at, false, timeout_ms, err);
     free(out);

@@ -7,6 +7,7 @@
 #ifndef SM_AGENT_REQUEST_H
 #define SM_AGENT_REQUEST_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,6 +20,11 @@
  */
 int request_beacon(int fd, int timeout_ms, struct sm_error *err);
 
+struct request_volume {
+    const char *path; /* absolute, in the guest */
+    bool read_only;
+};
+
 /* NULL and 0: leave it as it is. */
 struct request_setup {
     const char *hostname;    /* up to 64 bytes */
@@ -28,8 +34,11 @@ struct request_setup {
     uint64_t clock_ns;       /* since 1970 */
     const void *entropy;     /* up to 512 bytes */
     size_t entropy_len;
+    const struct request_volume *volumes; /* the n-th is on the disk with the id "smN" */
+    size_t n_volumes;                     /* up to PROTO_VOLUMES_MAX */
 };
-/* 0; SM_EINVAL: too long; SM_EGUEST: the agent refused, closed or talked nonsense; SM_ETIMEDOUT. */
+/* 0; SM_EINVAL: too long, or a volume cannot be mounted; SM_EGUEST: the agent refused, closed or
+ * talked nonsense; SM_ETIMEDOUT. */
 int request_setup(int fd, const struct request_setup *setup, int timeout_ms, struct sm_error *err);
 
 /* Make the guest's memory small for a snapshot; takes some 100 ms. */

@@ -15,6 +15,17 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+static void walk_volumes(const struct codec_item *item)
+{
+    const char *path;
+    bool read_only;
+    size_t at = 0;
+
+    while (codec_volume_next(item, &at, &path, &read_only) == 1)
+        if (path[0] != '/' || strlen(path) > PROTO_VOLUME_PATH_MAX)
+            abort();
+}
+
 static void parse_payload(const struct codec_frame *f, enum codec_peer from)
 {
     char text[PROTO_TEXT_MAX + 1];
@@ -52,6 +63,8 @@ static void parse_payload(const struct codec_frame *f, enum codec_peer from)
         while (codec_item_next(f->payload, f->length, &at, &item) == 1)
             if (item.data + item.length > f->payload + f->length)
                 abort();
+            else if (item.key == PROTO_ITEM_VOLUMES)
+                walk_volumes(&item);
         break;
     default:
         break;
