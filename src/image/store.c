@@ -132,11 +132,12 @@ static int make_folders(struct store *s, struct sm_error *err)
     s->tmp = io_format("%s/tmp", s->path);
     s->snapshots = io_format("%s/snapshots", s->path);
     s->digests = io_format("%s/digests", s->path);
-    const char *const all[] = {layers,    s->folders[STORE_LAYER],
-                               blobs,     s->folders[STORE_BLOB],
-                               s->images, s->locks,
-                               s->tmp,    s->snapshots,
-                               s->digests};
+    s->volumes = io_format("%s/volumes", s->path);
+    const char *const all[] = {layers,     s->folders[STORE_LAYER],
+                               blobs,      s->folders[STORE_BLOB],
+                               s->images,  s->locks,
+                               s->tmp,     s->snapshots,
+                               s->digests, s->volumes};
     int rc = SM_OK;
     for (size_t i = 0; i < sizeof all / sizeof all[0] && !rc; i++) {
         rc = all[i] ? make_folder(s->path, all[i], err) : err_set(err, SM_ENOMEM, "out of memory");
@@ -199,6 +200,7 @@ void store_close(struct store *s)
         free(s->tmp);
         free(s->snapshots);
         free(s->digests);
+        free(s->volumes);
         free(s);
     }
 }

@@ -9,6 +9,7 @@
  *   images/<hash of name>.json    what has a name, and by it reaches the rest (catalog.h)
  *   snapshots/<key>/              complete snapshots (store_snapshot.h), never changed once there
  *   digests/                      of files whose contents are in keys (store_snapshot.h)
+ *   volumes/<name>.img            disks that VMs write to (store_volume.h)
  *   locks/<kind>-<digest>         flock()ed while an item or snapshot is made; empty of meaning
  *   tmp/                          work in progress; never read by anybody else
  *

@@ -13,6 +13,7 @@ struct store {
     char *tmp;
     char *snapshots;
     char *digests;
+    char *volumes;
     unsigned patience_ms;
 };
 
