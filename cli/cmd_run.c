@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "named.h"
 #include "pull_view.h"
 #include "run_opts.h"
 #include "signals.h"
@@ -27,6 +28,7 @@ struct run {
     sm_store *store;
     sm_image *image;
     sm_vm *vm;
+    struct named named;
     char tail[4096]; /* last console bytes; written by the VM's thread until it has ended */
     size_t tail_len;
 };
@@ -139,32 +141,73 @@ static int judge(struct run *r, int rc, const struct sm_outcome *outcome,
     return say("run: %s", err->text);
 }
 
+/* Where signals go. */
+struct live {
+    sm_vm *vm;
+    sm_exec *exec;
+};
+
+static void signal_command(void *opaque, int signal)
+{
+    const struct live *l = opaque;
+    sm_exec_signal(l->exec, signal);
+}
+
+static void resize_command(void *opaque, uint16_t rows, uint16_t columns)
+{
+    const struct live *l = opaque;
+    sm_exec_resize(l->exec, rows, columns);
+}
+
+static void end_vm(void *opaque)
+{
+    const struct live *l = opaque;
+    sm_vm_stop(l->vm);
+}
+
+static int wait_command(struct run *r, sm_exec *exec)
+{
+    const struct command_opts *c = &r->opts.command;
+    struct live live = {r->vm, exec};
+    struct signal_target target = {.signal = signal_command,
+                                   .resize = c->tty ? resize_command : NULL,
+                                   .end = end_vm,
+                                   .opaque = &live};
+    struct sm_outcome outcome = {0};
+    struct sm_error err = {0};
+    if (named_serve(&r->named, r->vm, exec))
+        return EXIT_OURS;
+    if (c->tty && c->interactive && !r->opts.detach)
+        terminal_raw();
+    signals_direct(&r->signals, &target);
+    int rc = sm_exec_wait(exec, left_ms(r), &outcome, &err);
+    signals_direct(&r->signals, NULL);
+    return judge(r, rc, &outcome, &err);
+}
+
 static int run_command(struct run *r, char **argv)
 {
+    const struct command_opts *c = &r->opts.command;
     struct sm_exec_spec spec = SM_EXEC_SPEC_INIT;
-    struct sm_outcome outcome = {0};
     struct sm_error err = {0};
     sm_exec *exec;
     spec.argv = (const char *const *)argv;
-    spec.env = (const char *const *)r->opts.env;
-    spec.cwd = r->opts.cwd;
-    spec.user = r->opts.user;
-    spec.tty = r->opts.tty;
-    spec.stdin_fd = r->opts.interactive ? STDIN_FILENO : -1;
+    spec.env = (const char *const *)c->env;
+    spec.cwd = c->cwd;
+    spec.user = c->user;
+    spec.tty = c->tty;
+    spec.stdin_fd = c->interactive ? STDIN_FILENO : -1;
     spec.stdout_fd = STDOUT_FILENO;
     spec.stderr_fd = STDERR_FILENO;
-    if (r->opts.tty)
+    if (named_streams(&r->named, &spec))
+        return EXIT_OURS;
+    if (c->tty)
         terminal_size(&spec.rows, &spec.columns);
     int rc = sm_exec_start(r->vm, &spec, &exec, &err);
     if (rc)
         return say("run: cannot run a command in the VM: %s", err.text);
-    if (r->opts.tty && r->opts.interactive)
-        terminal_raw();
-    r->signals.tty = r->opts.tty;
-    signals_direct(&r->signals, r->vm, exec);
-    rc = sm_exec_wait(exec, left_ms(r), &outcome, &err);
-    signals_direct(&r->signals, NULL, NULL);
-    int code = judge(r, rc, &outcome, &err);
+    int code = wait_command(r, exec);
+    named_end(&r->named, code);
     sm_exec_free(exec);
     return code;
 }
@@ -210,9 +253,12 @@ static int run(struct run *r)
     if (sm_image_command(r->image, r->opts.entrypoint, (const char *const *)r->opts.args, &argv,
                          &err) != 0)
         return say("run: %s: %s", r->opts.image, err.text);
-    int code = start_vm(r);
+    int code = named_begin(&r->named, sm_store_path(r->store), argv);
+    if (code == 0)
+        code = start_vm(r);
     if (code == 0)
         code = run_command(r, argv);
+    named_end(&r->named, code);
     sm_free(argv);
     return code;
 }
@@ -223,7 +269,12 @@ int cmd_run(const struct cmd *cmd, int argc, char **argv)
     if (!r)
         return say("run: out of memory");
     r->deadline_ms = MS_FOR_EVER;
-    int code = run_opts_parse(&r->opts, cmd, argc, argv);
+    named_init(&r->named, &r->opts);
+    int code = run_opts_parse(&r->opts, cmd, argv);
+    if (code == RUN_OPTS_GO && r->opts.detach) {
+        int parent = detach_fork(&r->named.detach);
+        code = parent < 0 ? RUN_OPTS_GO : parent;
+    }
     if (code == RUN_OPTS_GO) {
         int rc = signals_start(&r->signals);
         code = rc ? say("run: cannot start a thread: %s", strerror(rc)) : run(r);

@@ -19,6 +19,21 @@ static const struct cmd commands[] = {
      "125: supermachine failed; 126: COMMAND cannot be executed; 127: it was not found.\n"
      "Ctrl-C interrupts the command, a second one ends the VM.",
      run_options, cmd_run},
+    {"exec", "Run a command in a VM that runs.", "[OPTION...] NAME COMMAND [ARG...]",
+     "NAME is what `run --name` gave, or `run -d` printed. The exit status is as of `run`. When "
+     "this\n"
+     "program is killed, so is the command.",
+     exec_options, cmd_exec},
+    {"ps", "List the VMs that run and have a name.", "[OPTION...]", NULL, ps_options, cmd_ps},
+    {"logs", "Show what a detached VM's command wrote.", "[OPTION...] NAME",
+     "The newest 16 MiB are kept. Messages of the VM's own process come last, on stderr.",
+     logs_options, cmd_logs},
+    {"stop", "End VMs: SIGTERM to the command, then the VM.", "[OPTION...] NAME...", NULL,
+     stop_options, cmd_stop},
+    {"wait", "Wait until VMs have ended, and print their exit codes.", "NAME...", NULL, NULL,
+     cmd_wait},
+    {"rm", "Forget VMs that have ended.", "[OPTION...] NAME...",
+     "A detached VM's exit code and log are kept until then.", rm_options, cmd_rm},
     {"pull", "Bring an image from its registry into the store.", "[OPTION...] IMAGE",
      "IMAGE is [HOST/]NAME[:TAG|@DIGEST], as for Docker. Credentials are Docker's, or those in\n"
      "SUPERMACHINE_REGISTRY_AUTH=HOST=USER:PASSWORD. What is there already is not fetched again.",

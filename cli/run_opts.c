@@ -5,28 +5,26 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+
+#include "record.h"
 
 #define TIMEOUT_MAX_S 31536000.0 /* a year */
 
 enum {
-    OPT_ENV = MACHINE_OPT_END,
-    OPT_WORKDIR,
-    OPT_USER,
-    OPT_INTERACTIVE,
-    OPT_TTY,
-    OPT_ENTRYPOINT,
+    OPT_ENTRYPOINT = COMMAND_OPT_END,
     OPT_TIMEOUT,
     OPT_COLD,
     OPT_INSECURE,
+    OPT_NAME,
+    OPT_DETACH,
+    OPT_RM,
 };
 
 const struct opt run_options[] = {
-    {'e', "env", "NAME[=VALUE]", "set a variable, or pass the host's on", OPT_ENV},
-    {'i', "interactive", NULL, "pass stdin on to the command", OPT_INTERACTIVE},
-    {'t', "tty", NULL, "give the command a terminal", OPT_TTY},
-    {'u', "user", "USER[:GROUP]", "run as this user of the image", OPT_USER},
-    {'w', "workdir", "DIR", "run in this folder", OPT_WORKDIR},
+    {'d', "detach", NULL, "go on in the background, and print the VM's name", OPT_DETACH},
+    {0, "name", "NAME", "what `exec`, `stop`, `logs` ... call it", OPT_NAME},
+    {0, "rm", NULL, "with -d: forget the VM when it has ended", OPT_RM},
+    COMMAND_OPTIONS,
     {0, "entrypoint", "PROGRAM", "in place of the image's Entrypoint and Cmd", OPT_ENTRYPOINT},
     {0, "timeout", "SECONDS", "end the VM this long after its start", OPT_TIMEOUT},
     MACHINE_OPTIONS,
@@ -48,65 +46,42 @@ static int parse_timeout(struct run_opts *o, const char *value)
     return 0;
 }
 
-/* NAME=VALUE as it is; NAME is the host's, or taken out of the image's when the host has none. */
-static int add_env(struct run_opts *o, const char *value, int max)
-{
-    if (!value[0] || value[0] == '=')
-        return say("run: -e \"%.60s\": a variable needs a name", value);
-    if (!o->env && !(o->env = calloc((size_t)max + 1, sizeof *o->env)))
-        return say("run: out of memory");
-    const char *host = strchr(value, '=') ? NULL : getenv(value);
-    size_t len = strlen(value) + (host ? strlen(host) + 1 : 0) + 1;
-    char *pair = malloc(len);
-    if (!pair)
-        return say("run: out of memory");
-    strcpy(pair, value);
-    if (host)
-        strcat(strcat(pair, "="), host);
-    o->env[o->n_env++] = pair;
-    return 0;
-}
-
-static int take(struct run_opts *o, int id, const char *value, int argc)
+static int take(struct run_opts *o, int id, const char *value)
 {
     switch (id) {
     case OPT_TIMEOUT:
         return parse_timeout(o, value);
-    case OPT_ENV:
-        return add_env(o, value, argc);
-    case OPT_WORKDIR:
-        o->cwd = value;
-        return value[0] == '/' ? 0 : say("run: --workdir %.60s: must begin with /", value);
-    case OPT_USER:
-        o->user = value;
-        return 0;
     case OPT_ENTRYPOINT:
         o->entrypoint = value;
         return 0;
     case OPT_INSECURE:
         return add_string(&o->insecure, &o->n_insecure, value);
-    case OPT_INTERACTIVE:
-        o->interactive = true;
-        return 0;
-    case OPT_TTY:
-        o->tty = true;
-        return 0;
     case OPT_COLD:
         o->cold = true;
         return 0;
+    case OPT_DETACH:
+        o->detach = true;
+        return 0;
+    case OPT_RM:
+        o->remove = true;
+        return 0;
+    case OPT_NAME:
+        o->name = value;
+        return record_check_name("run", value);
     default:
-        return machine_opts_take(&o->machine, "run", id, value);
+        return id < MACHINE_OPT_END ? machine_opts_take(&o->machine, "run", id, value)
+                                    : command_opts_take(&o->command, "run", id, value);
     }
 }
 
-int run_opts_parse(struct run_opts *o, const struct cmd *cmd, int argc, char **argv)
+int run_opts_parse(struct run_opts *o, const struct cmd *cmd, char **argv)
 {
     struct opts opts;
     int id;
     *o = (struct run_opts){0};
     opts_init(&opts, cmd, argv);
     while ((id = opts_next(&opts)) >= 0)
-        if (take(o, id, opts.value, argc) != 0)
+        if (take(o, id, opts.value) != 0)
             return EXIT_OURS;
     if (id == OPTS_HELP)
         return 0;
@@ -116,18 +91,16 @@ int run_opts_parse(struct run_opts *o, const struct cmd *cmd, int argc, char **a
     if (!o->image)
         return say("run: no image given; see `supermachine help run`");
     o->args = &argv[opts.next + 1];
-    if (o->tty && o->interactive && !isatty(STDIN_FILENO))
-        return say("run: -it: stdin is not a terminal; leave out -t");
+    if (o->remove && !o->detach)
+        return say("run: --rm goes with -d: another VM is forgotten in any case");
+    if (!o->detach && command_opts_check(&o->command, "run"))
+        return EXIT_OURS;
     return RUN_OPTS_GO;
 }
 
 void run_opts_fini(struct run_opts *o)
 {
-    for (size_t i = 0; i < o->n_env; i++)
-        free(o->env[i]);
-    free(o->env);
+    command_opts_fini(&o->command);
     free(o->insecure);
     o->insecure = NULL;
-    o->env = NULL;
-    o->n_env = 0;
 }

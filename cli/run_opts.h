@@ -6,25 +6,25 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "machine_opts.h"
+#include "command_opts.h"
 
 #define RUN_OPTS_GO (-1)
 
 struct run_opts {
     struct machine_opts machine;
     int64_t timeout_ms; /* 0: none */
-    const char *cwd, *user, *entrypoint;
-    char **env; /* owned array of borrowed strings, NULL-terminated */
-    size_t n_env;
+    struct command_opts command;
+    const char *entrypoint;
     const char **insecure; /* owned array of borrowed strings, NULL-terminated; or NULL */
     size_t n_insecure;
-    bool interactive, tty, cold;
+    const char *name; /* NULL: none */
+    bool cold, detach, remove;
     const char *image;
     char **args; /* NULL-terminated */
 };
 
 /* RUN_OPTS_GO, or the exit code, after help or a message. run_opts_fini in any case. */
-int run_opts_parse(struct run_opts *o, const struct cmd *cmd, int argc, char **argv);
+int run_opts_parse(struct run_opts *o, const struct cmd *cmd, char **argv);
 void run_opts_fini(struct run_opts *o);
 
 #endif

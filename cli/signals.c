@@ -39,13 +39,14 @@ static bool asks_to_end(int signal)
 /* With the lock held. */
 static void pass_on(struct signals *s, int signal)
 {
+    const struct signal_target *to = s->target;
     uint16_t rows, columns;
     if (signal == SIGWINCH) {
-        if (s->exec && s->tty && terminal_size(&rows, &columns))
-            sm_exec_resize(s->exec, rows, columns);
+        if (to && to->resize && terminal_size(&rows, &columns))
+            to->resize(to->opaque, rows, columns);
         return;
     }
-    if (!s->exec) {
+    if (!to) {
         if (!asks_to_end(signal) || s->over)
             return;
         if (s->pulling && !s->stop) {
@@ -58,11 +59,11 @@ static void pass_on(struct signals *s, int signal)
     }
     if (asks_to_end(signal) && s->asked[signal]) { /* the command would not hear, or cannot */
         s->ended_by = s->ended_by ? s->ended_by : signal;
-        sm_vm_stop(s->vm);
+        to->end(to->opaque);
         return;
     }
     s->asked[signal] = true;
-    sm_exec_signal(s->exec, signal);
+    to->signal(to->opaque, signal);
 }
 
 static void *take_signals(void *opaque)
@@ -94,12 +95,11 @@ int signals_start(struct signals *s)
     return rc;
 }
 
-void signals_direct(struct signals *s, sm_vm *vm, sm_exec *exec)
+void signals_direct(struct signals *s, const struct signal_target *target)
 {
     pthread_mutex_lock(&s->lock);
-    s->vm = vm;
-    s->exec = exec;
-    s->over = !exec;
+    s->target = target;
+    s->over = !target;
     pthread_mutex_unlock(&s->lock);
 }
 

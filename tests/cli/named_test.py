@@ -1,0 +1,195 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""VMs with a name: run -d, --name, exec, ps, logs, stop, wait, rm."""
+import json
+import os
+import signal
+import subprocess
+import time
+
+from program import Case, PATIENCE, Pty
+from images import run_tests
+
+
+class Named(Case):
+    def setUp(self):
+        super().setUp()
+        self.addCleanup(self.forget_all)
+
+    def ok(self, *args, data=None):
+        code, out, err = self.call(*args, data=data)
+        self.assertEqual((code, err), (0, b""), args)
+        return out.decode()
+
+    def listed(self):
+        return {vm["name"]: vm for vm in json.loads(self.ok("ps", "-a", "--json"))}
+
+    def forget_all(self):
+        for name in self.listed():
+            self.call("rm", "-f", name)
+        self.assertEqual(self.listed(), {})
+
+    def detach(self, *args):
+        """Start it; its name."""
+        name = self.ok("run", "-d", *args)
+        self.assertEqual(name.count("\n"), 1)
+        return name.strip()
+
+    def wait_until(self, what, seconds=PATIENCE):
+        end = time.monotonic() + seconds
+        while not what():
+            self.assertLess(time.monotonic(), end, "it does not happen")
+            time.sleep(0.05)
+
+
+class Life(Named):
+    def test_life(self):
+        name = self.detach("-e", "A=b", "--name", "box", "busybox", "sh", "-c",
+                           "echo out $A; echo err >&2; trap 'exit 9' TERM; while :; do sleep 0.1; done")
+        self.assertEqual(name, "box")
+        vm = self.listed()["box"]
+        self.assertEqual((vm["status"], vm["image"], vm["exit_code"], vm["detached"]),
+                         ("running", "busybox", None, True))
+        self.assertTrue(os.path.exists(f"/proc/{vm['pid']}"))
+        self.assertEqual(self.call("exec", "box", "sh", "-c", "echo o; echo e >&2; exit 7"),
+                         (7, b"o\n", b"e\n"))
+        self.assertEqual(self.ok("exec", "-i", "box", "cat", data=b"abc"), "abc")
+        self.assertEqual(self.ok("exec", "box", "cat"), "")
+        self.assertEqual(self.ok("exec", "-e", "X=y", "-w", "/tmp", "-u", "1000", "box", "sh", "-c",
+                                 "echo $X; pwd; id -u"), "y\n/tmp\n1000\n")
+        self.assertIn("box", self.ok("ps"))
+        self.wait_until(lambda: self.call("logs", "box") == (0, b"out b\n", b"err\n"))
+        self.assertEqual(self.ok("stop", "box"), "box\n")
+        self.assertEqual(self.ok("wait", "box"), "9\n")
+        vm = self.listed()["box"]
+        self.assertEqual((vm["status"], vm["exit_code"]), ("ended", 9))
+        self.assertNotIn("box", self.ok("ps"))
+        self.assertEqual(self.call("logs", "box"), (0, b"out b\n", b"err\n"))
+        self.assertIn("has ended, with exit code 9", self.refused("exec", "box", "true"))
+        self.assertEqual(self.ok("rm", "box"), "box\n")
+        self.refused("logs", "box", words=["no VM named box", "ps -a"])
+        self.assertEqual(os.listdir(self.home + "/vms"), [])
+
+    def test_ends_by_itself(self):
+        name = self.detach("busybox", "sh", "-c", "seq 5; echo e >&2; exit 5")
+        self.assertEqual(len(name), 12)
+        self.assertEqual(self.ok("wait", name), "5\n")
+        self.assertEqual(self.call("logs", name), (0, b"1\n2\n3\n4\n5\n", b"e\n"))
+        code, out, err = self.call("logs", "-n", "2", name)
+        self.assertEqual(len((out + err).splitlines()), 2)
+        out = self.call("logs", "-t", name)[1].splitlines()
+        self.assertRegex(out[4], rb"^2\d\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z 5$")
+
+    def test_stop_of_the_deaf(self):
+        self.detach("--name", "deaf", "busybox", "sh", "-c", "trap '' TERM; while :; do sleep 1; done")
+        self.assertEqual(self.ok("stop", "-t", "1", "deaf"), "deaf\n")
+        self.assertEqual(self.listed()["deaf"]["status"], "ended")
+
+    def test_terminal_and_stdin_stay_open(self):
+        self.detach("-it", "--name", "shell", "busybox", "sh")
+        tty = Pty(self, "exec", "-it", "shell", "sh", size=(33, 77))
+        tty.wait_for(b"# ")
+        tty.send(b"stty size\r")
+        tty.wait_for(b"33 77")
+        tty.send(b"exit 4\r")
+        self.assertEqual(tty.wait(), 4)
+        tty.assert_restored()
+        self.assertEqual(self.listed()["shell"]["status"], "running")
+        self.assertEqual(self.ok("rm", "-f", "shell"), "shell\n")
+
+    def test_rm_at_the_end(self):
+        self.detach("--rm", "--name", "short", "busybox", "true")
+        self.wait_until(lambda: self.listed() == {})
+
+    def test_foreground_with_a_name(self):
+        p = self.start("run", "--name", "front", "busybox", "sh", "-c", "echo ready; sleep 1000",
+                       stdout=subprocess.PIPE)
+        self.assertEqual(p.stdout.readline(), b"ready\n")
+        self.assertEqual(self.ok("exec", "front", "echo", "hi"), "hi\n")
+        self.refused("logs", "front", words=["foreground"])
+        self.assertEqual(self.ok("stop", "front"), "front\n")
+        self.assertEqual(p.wait(PATIENCE), 143)
+        p.stdout.close()
+        self.assertEqual(self.listed(), {})
+
+    def test_follow(self):
+        name = self.detach("busybox", "sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.3; done")
+        self.assertEqual(self.ok("logs", "-f", name), "1\n2\n3\n")
+
+    def test_log_is_bounded(self):
+        name = self.detach("busybox", "sh", "-c", "yes 123456789012345 | head -c 40000000; echo end")
+        self.assertEqual(self.ok("wait", name), "0\n")
+        out = self.call("logs", name)[1]
+        self.assertTrue(out.endswith(b"123456789012345\nend\n"))
+        self.assertGreater(len(out), 15 << 20)
+        self.assertLess(len(out), 33 << 20)
+
+
+class Trouble(Named):
+    def test_names(self):
+        for bad in ("", "-x", ".x", "a/b", "..", "a b", "x" * 64, "\u00e9"):
+            self.refused("run", f"--name={bad}", "busybox", "true", words=["no name for a VM"])
+        for command in "exec", "stop", "logs", "rm", "wait":
+            more = ["true"] if command == "exec" else []
+            self.refused(command, "nobody", *more, words=["no VM named nobody"])
+            self.refused(command, "../images", *more, words=["no name for a VM"])
+            self.refused(command, words=["no VM given"])
+        self.detach("--name", "one", "busybox", "sleep", "1000")
+        self.refused("run", "--name", "one", "busybox", "true", words=["named one already"])
+        self.refused("rm", "one", words=["one runs"])
+        self.refused("exec", "one", words=["no command given"])
+        self.refused("stop", "-t", "x", "one", words=["--time x"])
+        self.refused("run", "--rm", "busybox", "true", words=["--rm goes with -d"])
+
+    def test_failed_start_leaves_nothing(self):
+        self.refused("run", "-d", "--name", "no", "oci:/nowhere", "true", words=["/nowhere"])
+        self.refused("run", "-d", "--name", "no", "--kernel", "/dev/null", "busybox", "true")
+        self.assertEqual(self.listed(), {})
+
+    def test_owner_killed(self):
+        self.detach("--name", "lost", "busybox", "sleep", "1000")
+        pid = self.listed()["lost"]["pid"]
+        p = self.start("exec", "lost", "sleep", "1000", stderr=subprocess.PIPE)
+        time.sleep(0.5)
+        os.kill(pid, signal.SIGKILL)
+        self.assertEqual(p.wait(PATIENCE), 125)
+        self.assertIn(b"the VM ended", p.stderr.read())
+        p.stderr.close()
+        self.wait_until(lambda: self.listed()["lost"]["status"] == "lost")
+        self.refused("exec", "lost", "true", words=["was lost"])
+        self.refused("stop", "lost", words=["was lost"])
+        self.assertEqual(self.ok("rm", "lost"), "lost\n")
+
+    def test_client_killed(self):
+        self.detach("--name", "box", "busybox", "sleep", "1000")
+        p = self.start("exec", "box", "sleep", "777")
+        self.wait_until(lambda: "sleep 777" in self.ok("exec", "box", "ps"))
+        p.kill()
+        p.wait()
+        self.wait_until(lambda: "sleep 777" not in self.ok("exec", "box", "ps"))
+
+    def test_signals_of_exec(self):
+        self.detach("--name", "box", "busybox", "sleep", "1000")
+        p = self.start("exec", "box", "sh", "-c", "trap 'exit 6' INT; echo ready; while :; do sleep 0.1; done",
+                       stdout=subprocess.PIPE)
+        self.assertEqual(p.stdout.readline(), b"ready\n")
+        p.send_signal(signal.SIGINT)
+        self.assertEqual(p.wait(PATIENCE), 6)
+        p.stdout.close()
+
+    def test_many_at_once(self):
+        self.detach("--name", "box", "busybox", "sleep", "1000")
+        many = [self.start("exec", "-i", "box", "sh", "-c", f"cat; exit {i}", stdin=subprocess.PIPE,
+                           stdout=subprocess.PIPE) for i in range(20)]
+        for i, p in enumerate(many):
+            self.assertEqual(p.communicate(str(i).encode(), timeout=PATIENCE)[0], str(i).encode())
+            self.assertEqual(p.returncode, i)
+
+    def test_vm_that_ends_takes_its_commands_along(self):
+        self.detach("--name", "brief", "busybox", "sleep", "3")
+        code, out, err = self.call("exec", "brief", "sleep", "1000")
+        self.assertEqual((code, out), (125, b""))
+        self.assertEqual(err.count(b"\n"), 1)
+
+
+run_tests()
