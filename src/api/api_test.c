@@ -1,74 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The library as an application uses it: public header, shared library, real VMs on the built-in
- * image. Data comes from the build folder ($SM_BUILD_DIR), the store is a temporary folder. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+ * image. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <setjmp.h>
-#include <cmocka.h>
 #include <dirent.h>
 #include <pthread.h>
 #include <signal.h>
 #include <unistd.h>
 
-#include <supermachine.h>
-
-struct fixture {
-    char home[64];
-    sm_store *store;
-    sm_image *image;
-};
+#include "api_fixture.h"
 
 static int set_up(void **state)
 {
     static struct fixture f;
-    struct sm_store_config config = SM_STORE_CONFIG_INIT;
-    struct sm_error err = {0};
-    strcpy(f.home, "/tmp/sm-api-test-XXXXXX");
-    if (!mkdtemp(f.home))
-        return -1;
-    config.path = f.home;
-    config.data_dir = getenv("SM_BUILD_DIR");
-    if (sm_store_open(&config, &f.store, &err) ||
-        sm_image_from_oci(f.store, "busybox", &f.image, &err)) {
-        print_error("%s\n", err.text);
-        return -1;
-    }
     *state = &f;
-    return 0;
+    return fixture_open(&f);
 }
 
 static int tear_down(void **state)
 {
-    struct fixture *f = *state;
-    char command[128];
-    sm_image_free(f->image);
-    sm_store_free(f->store);
-    snprintf(command, sizeof command, "rm -rf %s", f->home);
-    return system(command);
-}
-
-static sm_vm *start(struct fixture *f, const struct sm_vm_config *config)
-{
-    struct sm_error err = {0};
-    sm_vm *vm;
-    if (sm_vm_start(f->image, config, &vm, &err))
-        fail_msg("%s", err.text);
-    return vm;
-}
-
-/* The output of a shell command in a VM; the caller calls sm_output_fini. */
-static void output(sm_vm *vm, const char *text, struct sm_output *out)
-{
-    const char *const argv[] = {"sh", "-c", text, NULL};
-    struct sm_exec_spec spec = SM_EXEC_SPEC_INIT;
-    struct sm_error err = {0};
-    spec.argv = argv;
-    if (sm_exec_output(vm, &spec, 0, -1, out, &err))
-        fail_msg("%s", err.text);
+    return fixture_close(*state);
 }
 
 static void test_output(void **state)

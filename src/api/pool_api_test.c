@@ -1,56 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Pools of real VMs, as an application uses them; the rules themselves are pool_test's matter. Data
- * comes from the build folder ($SM_BUILD_DIR). */
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+/* Pools of real VMs, as an application uses them; the rules themselves are pool_test's matter.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <setjmp.h>
-#include <cmocka.h>
 #include <pthread.h>
 #include <time.h>
 #include <unistd.h>
 
-#include <supermachine.h>
+#include "api_fixture.h"
 
 #define CALLERS 20
 #define ROUNDS 2
 
-struct fixture {
-    char home[64];
-    sm_store *store;
-    sm_image *image;
-};
-
 static int set_up(void **state)
 {
     static struct fixture f;
-    struct sm_store_config config = SM_STORE_CONFIG_INIT;
-    struct sm_error err = {0};
-    strcpy(f.home, "/tmp/sm-pool-test-XXXXXX");
-    if (!mkdtemp(f.home))
-        return -1;
-    config.path = f.home;
-    config.data_dir = getenv("SM_BUILD_DIR");
-    if (sm_store_open(&config, &f.store, &err) ||
-        sm_image_from_oci(f.store, "busybox", &f.image, &err)) {
-        print_error("%s\n", err.text);
-        return -1;
-    }
     *state = &f;
-    return 0;
+    return fixture_open(&f);
 }
 
 static int tear_down(void **state)
 {
-    struct fixture *f = *state;
-    char command[128];
-    sm_image_free(f->image);
-    sm_store_free(f->store);
-    snprintf(command, sizeof command, "rm -rf %s", f->home);
-    return system(command);
+    return fixture_close(*state);
 }
 
 /* The defaults, but for what a busy host makes of them. */
@@ -90,13 +62,8 @@ static void release(sm_pool *pool, sm_vm *vm)
 /* What a shell command exits with; its output, shortened, into text. */
 static int run(sm_vm *vm, const char *command, char text[64])
 {
-    const char *const argv[] = {"sh", "-c", command, NULL};
-    struct sm_exec_spec spec = SM_EXEC_SPEC_INIT;
-    struct sm_error err = {0};
     struct sm_output out;
-    spec.argv = argv;
-    if (sm_exec_output(vm, &spec, 0, 300000, &out, &err))
-        fail_msg("%s", err.text);
+    output(vm, command, &out);
     int code = out.outcome.code;
     snprintf(text, 64, "%s", out.out);
     sm_output_fini(&out);

@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Snapshots as an application uses them, with real VMs: what goes on, what is new in each clone,
- * and what a damaged snapshot does. Data comes from the build folder ($SM_BUILD_DIR).
+ * and what a damaged snapshot does.
  */
 #include <dirent.h>
 #include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,16 +12,13 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-#include <cmocka.h>
 
-#include <supermachine.h>
+#include "api_fixture.h"
 
 #define CLONES 6
 
-struct fixture {
-    char home[64];
-    sm_store *store;
-    sm_image *image;
+struct baked {
+    struct fixture base;
     char *folder; /* a snapshot that counts in the background */
     sm_image *snapshot;
 };
@@ -34,66 +27,37 @@ static const char ticker[] =
     "mkfifo /hold; (i=0; while [ $i -lt 100000 ]; do echo $i > /count; i=$((i+1)); sleep 0.05; "
     "done) >/dev/null 2>&1 </dev/null & (sleep 1; echo woke > /woke) >/dev/null 2>&1 </dev/null &";
 
-static void store_config(const struct fixture *f, struct sm_store_config *config)
-{
-    config->path = f->home;
-    config->data_dir = getenv("SM_BUILD_DIR");
-}
-
 static int set_up(void **state)
 {
-    static struct fixture f;
+    static struct baked f;
     const char *const warmup[] = {ticker, NULL};
-    struct sm_store_config config = SM_STORE_CONFIG_INIT;
     struct sm_bake_config bake = SM_BAKE_CONFIG_INIT;
     struct sm_error err = {0};
-    strcpy(f.home, "/tmp/sm-snapshot-test-XXXXXX");
-    if (!mkdtemp(f.home))
+    *state = &f;
+    if (fixture_open(&f.base))
         return -1;
-    store_config(&f, &config);
     bake.warmup = warmup;
-    if (sm_store_open(&config, &f.store, &err) ||
-        sm_image_from_oci(f.store, "busybox", &f.image, &err) ||
-        sm_image_bake(f.image, &bake, &f.folder, &err) ||
-        sm_image_from_snapshot(f.store, f.folder, &f.snapshot, &err)) {
+    if (sm_image_bake(f.base.image, &bake, &f.folder, &err) ||
+        sm_image_from_snapshot(f.base.store, f.folder, &f.snapshot, &err)) {
         print_error("%s\n", err.text);
         return -1;
     }
-    *state = &f;
     return 0;
 }
 
 static int tear_down(void **state)
 {
-    struct fixture *f = *state;
-    char command[128];
+    struct baked *f = *state;
     sm_image_free(f->snapshot);
     sm_free(f->folder);
-    sm_image_free(f->image);
-    sm_store_free(f->store);
-    snprintf(command, sizeof command, "rm -rf %s", f->home);
-    return system(command);
-}
-
-static sm_vm *start(sm_image *image)
-{
-    struct sm_error err = {0};
-    sm_vm *vm;
-    if (sm_vm_start(image, NULL, &vm, &err))
-        fail_msg("%s", err.text);
-    return vm;
+    return fixture_close(&f->base);
 }
 
 /* What a shell command prints, which is its only line or part of one. */
-static void output(sm_vm *vm, const char *text, char *line, size_t size)
+static void line_of(sm_vm *vm, const char *text, char *line, size_t size)
 {
-    const char *const argv[] = {"sh", "-c", text, NULL};
-    struct sm_exec_spec spec = SM_EXEC_SPEC_INIT;
     struct sm_output out;
-    struct sm_error err = {0};
-    spec.argv = argv;
-    if (sm_exec_output(vm, &spec, 0, 60000, &out, &err))
-        fail_msg("%s", err.text);
+    output(vm, text, &out);
     assert_int_equal(out.outcome.code, 0);
     snprintf(line, size, "%s", out.out);
     line[strcspn(line, "\n")] = 0;
@@ -103,23 +67,23 @@ static void output(sm_vm *vm, const char *text, char *line, size_t size)
 static int64_t number(sm_vm *vm, const char *command)
 {
     char line[64];
-    output(vm, command, line, sizeof line);
+    line_of(vm, command, line, sizeof line);
     return strtoll(line, NULL, 10);
 }
 
 /* Processes that ran, and one that slept, go on; the clock is right, and uptime goes on. */
 static void test_goes_on(void **state)
 {
-    struct fixture *f = *state;
+    struct baked *f = *state;
     char line[64];
-    sm_vm *vm = start(f->snapshot);
+    sm_vm *vm = start_image(f->snapshot, NULL);
     int64_t now = number(vm, "date +%s"), host = time(NULL);
     assert_in_range(now, host - 2, host + 2);
     int64_t a = number(vm, "cat /count"), up = number(vm, "cut -d. -f1 /proc/uptime");
     usleep(1500000);
     int64_t b = number(vm, "cat /count");
     assert_true(b > a + 5);
-    output(vm, "cat /woke", line, sizeof line);
+    line_of(vm, "cat /woke", line, sizeof line);
     assert_string_equal(line, "woke");
     assert_in_range(number(vm, "cut -d. -f1 /proc/uptime"), up + 1, up + 30);
     sm_vm_free(vm);
@@ -128,9 +92,9 @@ static void test_goes_on(void **state)
 /* A sleep in a fresh clone takes what it should. */
 static void test_timers(void **state)
 {
-    struct fixture *f = *state;
+    struct baked *f = *state;
     struct timespec t0, t1;
-    sm_vm *vm = start(f->snapshot);
+    sm_vm *vm = start_image(f->snapshot, NULL);
     clock_gettime(CLOCK_MONOTONIC, &t0);
     int64_t took = number(vm, "a=$(date +%s); sleep 1; b=$(date +%s); echo $((b-a))");
     clock_gettime(CLOCK_MONOTONIC, &t1);
@@ -151,11 +115,11 @@ static void test_identity(void **state)
         "mktemp -u",
     };
     static char seen[CLONES][sizeof sources / sizeof sources[0]][80];
-    struct fixture *f = *state;
+    struct baked *f = *state;
     for (int i = 0; i < CLONES; i++) {
-        sm_vm *vm = start(f->snapshot);
+        sm_vm *vm = start_image(f->snapshot, NULL);
         for (size_t s = 0; s < sizeof sources / sizeof sources[0]; s++) {
-            output(vm, sources[s], seen[i][s], sizeof seen[i][s]);
+            line_of(vm, sources[s], seen[i][s], sizeof seen[i][s]);
             assert_true(seen[i][s][0]);
             for (int j = 0; j < i; j++)
                 assert_string_not_equal(seen[i][s], seen[j][s]);
@@ -190,12 +154,12 @@ static uint64_t own_kib(void)
 /* Restores leave nothing behind: no descriptor, no memory. */
 static void test_many(void **state)
 {
-    struct fixture *f = *state;
+    struct baked *f = *state;
     int rounds = getenv("SM_RESTORES") ? atoi(getenv("SM_RESTORES")) : 12;
     uint64_t kib = 0;
     int fds = 0;
     for (int i = 0; i < rounds; i++) {
-        sm_vm *vm = start(f->snapshot);
+        sm_vm *vm = start_image(f->snapshot, NULL);
         assert_int_equal(number(vm, "echo $((6*7))"), 42);
         sm_vm_free(vm);
         if (i == 4) {
@@ -215,20 +179,20 @@ static void test_many(void **state)
 /* Clones see each other's writes as little as the file does. */
 static void test_copy_on_write(void **state)
 {
-    struct fixture *f = *state;
+    struct baked *f = *state;
     char path[256], line[64];
     struct stat before, after;
     snprintf(path, sizeof path, "%s/ram", f->folder);
     assert_int_equal(stat(path, &before), 0);
-    sm_vm *a = start(f->snapshot), *b = start(f->snapshot);
-    output(a, "dd if=/dev/urandom of=/big bs=1M count=50 2>/dev/null; echo a > /who", line,
-           sizeof line);
-    output(b, "echo b > /who; cat /who", line, sizeof line);
+    sm_vm *a = start_image(f->snapshot, NULL), *b = start_image(f->snapshot, NULL);
+    line_of(a, "dd if=/dev/urandom of=/big bs=1M count=50 2>/dev/null; echo a > /who", line,
+            sizeof line);
+    line_of(b, "echo b > /who; cat /who", line, sizeof line);
     assert_string_equal(line, "b");
-    output(a, "cat /who", line, sizeof line);
+    line_of(a, "cat /who", line, sizeof line);
     assert_string_equal(line, "a");
     sm_vm_free(a);
-    output(b, "ls /big 2>/dev/null; cat /who", line, sizeof line);
+    line_of(b, "ls /big 2>/dev/null; cat /who", line, sizeof line);
     assert_string_equal(line, "b");
     sm_vm_free(b);
     assert_int_equal(stat(path, &after), 0);
@@ -239,27 +203,27 @@ static void test_copy_on_write(void **state)
 /* The folder may go while a VM runs from it. */
 static void test_folder_goes(void **state)
 {
-    struct fixture *f = *state;
+    struct baked *f = *state;
     char copy[96], command[512];
     struct sm_error err = {0};
     sm_image *image;
-    snprintf(copy, sizeof copy, "%s/copy", f->home);
+    snprintf(copy, sizeof copy, "%s/copy", f->base.home);
     snprintf(command, sizeof command, "cp -r --sparse=always %s %s", f->folder, copy);
     assert_int_equal(system(command), 0);
-    assert_int_equal(sm_image_from_snapshot(f->store, copy, &image, &err), 0);
-    sm_vm *vm = start(image);
+    assert_int_equal(sm_image_from_snapshot(f->base.store, copy, &image, &err), 0);
+    sm_vm *vm = start_image(image, NULL);
     snprintf(command, sizeof command, "rm -rf %s", copy);
     assert_int_equal(system(command), 0);
     assert_int_equal(number(vm, "find / -xdev -type f | xargs cat >/dev/null 2>&1; echo 5"), 5);
     sm_vm_free(vm);
     sm_image_free(image);
-    assert_int_equal(sm_image_from_snapshot(f->store, copy, &image, &err), SM_ENOTFOUND);
+    assert_int_equal(sm_image_from_snapshot(f->base.store, copy, &image, &err), SM_ENOTFOUND);
 }
 
 /* The second start of an image does not boot; what is broken in the store is made anew. */
 static void test_store(void **state)
 {
-    struct fixture *f = *state;
+    struct baked *f = *state;
     struct sm_vm_config config = SM_VM_CONFIG_INIT;
     struct sm_bake_config bake = SM_BAKE_CONFIG_INIT;
     struct sm_error err = {0};
@@ -268,10 +232,10 @@ static void test_store(void **state)
     bake.vm = &config;
     for (int round = 0; round < 3; round++) {
         sm_vm *vm;
-        assert_int_equal(sm_vm_start(f->image, &config, &vm, &err), 0);
+        assert_int_equal(sm_vm_start(f->base.image, &config, &vm, &err), 0);
         assert_int_equal(number(vm, "echo 3"), 3);
         sm_vm_free(vm);
-        assert_int_equal(sm_image_bake(f->image, &bake, &folder, &err), 0);
+        assert_int_equal(sm_image_bake(f->base.image, &bake, &folder, &err), 0);
         snprintf(path, sizeof path, "%s/state", folder);
         snprintf(other, sizeof other, "%s/manifest.json", folder);
         sm_free(folder);
@@ -288,7 +252,7 @@ static void test_store(void **state)
 /* Several processes bake one image: one does the work. */
 static void test_concurrent_bakes(void **state)
 {
-    struct fixture *f = *state;
+    struct baked *f = *state;
     pid_t children[8];
     for (int i = 0; i < 8; i++) {
         children[i] = fork();
@@ -300,7 +264,7 @@ static void test_concurrent_bakes(void **state)
             sm_store *store;
             sm_image *image;
             char *folder;
-            store_config(f, &store_of);
+            fixture_config(&f->base, &store_of);
             config.memory_mib = 128;
             bake.vm = &config;
             _exit(sm_store_open(&store_of, &store, &err) ||
@@ -314,26 +278,26 @@ static void test_concurrent_bakes(void **state)
         assert_int_equal(status, 0);
     }
     char path[96];
-    snprintf(path, sizeof path, "%s/tmp", f->home);
+    snprintf(path, sizeof path, "%s/tmp", f->base.home);
     assert_int_equal(rmdir(path), 0); /* nothing is left there */
     assert_int_equal(mkdir(path, 0700), 0);
 }
 
 /* A folder with copies of the small files and a link to the memory, to be damaged. */
-static void make_copy(const struct fixture *f, char *copy, size_t size)
+static void make_copy(const struct baked *f, char *copy, size_t size)
 {
     char command[512];
-    snprintf(copy, size, "%s/damaged", f->home);
+    snprintf(copy, size, "%s/damaged", f->base.home);
     snprintf(command, sizeof command,
              "rm -rf %s && mkdir %s && cp %s/manifest.json %s/state %s && ln %s/ram %s/ram", copy,
              copy, f->folder, f->folder, copy, f->folder, copy);
     assert_int_equal(system(command), 0);
 }
 
-static int open_copy(const struct fixture *f, const char *copy, struct sm_error *err)
+static int open_copy(const struct baked *f, const char *copy, struct sm_error *err)
 {
     sm_image *image;
-    int rc = sm_image_from_snapshot(f->store, copy, &image, err);
+    int rc = sm_image_from_snapshot(f->base.store, copy, &image, err);
     sm_image_free(image);
     return rc;
 }
@@ -342,7 +306,7 @@ static int open_copy(const struct fixture *f, const char *copy, struct sm_error 
 static void test_damage(void **state)
 {
     static const char *const names[] = {"manifest.json", "state"};
-    struct fixture *f = *state;
+    struct baked *f = *state;
     char copy[96], path[128];
     for (int n = 0; n < 2; n++) {
         struct stat st;
@@ -373,7 +337,7 @@ static void test_damage(void **state)
 /* Memory that was cut, changed in one bit, or is another snapshot's. */
 static void test_damaged_memory(void **state)
 {
-    struct fixture *f = *state;
+    struct baked *f = *state;
     char copy[96], path[128], command[512];
     struct sm_error err = {0};
     struct stat st;
@@ -406,7 +370,7 @@ static void test_damaged_memory(void **state)
 
 static void test_refusals(void **state)
 {
-    struct fixture *f = *state;
+    struct baked *f = *state;
     struct sm_vm_config config = SM_VM_CONFIG_INIT;
     struct sm_bake_config bake = SM_BAKE_CONFIG_INIT;
     const char *const fails[] = {"exit 3", NULL};
@@ -420,9 +384,9 @@ static void test_refusals(void **state)
     assert_int_equal(sm_image_bake(f->snapshot, NULL, &folder, &err), SM_EINVAL);
     assert_null(folder);
     bake.warmup = fails;
-    assert_int_equal(sm_image_bake(f->image, &bake, &folder, &err), SM_EGUEST);
+    assert_int_equal(sm_image_bake(f->base.image, &bake, &folder, &err), SM_EGUEST);
     assert_non_null(strstr(err.text, "exit 3"));
-    assert_int_equal(sm_image_from_snapshot(f->store, "/tmp", &image, &err), SM_ENOTFOUND);
+    assert_int_equal(sm_image_from_snapshot(f->base.store, "/tmp", &image, &err), SM_ENOTFOUND);
     assert_null(image);
 }
 
