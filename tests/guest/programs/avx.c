@@ -3,7 +3,6 @@
  * compute. */
 #include <elf.h>
 #include <immintrin.h>
-#include <pthread.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/uio.h>
@@ -64,15 +63,9 @@ static int work_in_process(void *arg)
 static void switches(void)
 {
     pthread_t threads[WORKERS];
-    uintptr_t bad = 0;
-    for (uintptr_t i = 0; i < WORKERS; i++)
-        MUST(pthread_create(&threads[i], NULL, work, (void *)(i + 1)) == 0);
-    bad += (uintptr_t)in_child(work_in_process, (void *)50);
-    for (unsigned i = 0; i < WORKERS; i++) {
-        void *result;
-        MUST(pthread_join(threads[i], &result) == 0);
-        bad += (uintptr_t)result;
-    }
+    start_threads(threads, WORKERS, work);
+    uintptr_t bad = (uintptr_t)in_child(work_in_process, (void *)50);
+    bad += sum_threads(threads, WORKERS);
     printf("switches: %u rounds lost state\n", (unsigned)bad);
 }
 

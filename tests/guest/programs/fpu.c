@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* x87 and SSE state across context switches, fork, signals, and as signal frames show it. */
-#include <pthread.h>
 #include <sched.h>
 
 #include "observe.h"
@@ -79,14 +78,8 @@ static int work_in_process(void *arg)
 static void switches(void)
 {
     pthread_t threads[WORKERS];
-    uintptr_t bad = 0;
-    for (uintptr_t i = 0; i < WORKERS; i++)
-        MUST(pthread_create(&threads[i], NULL, work, (void *)(i + 1)) == 0);
-    for (unsigned i = 0; i < WORKERS; i++) {
-        void *result;
-        MUST(pthread_join(threads[i], &result) == 0);
-        bad += (uintptr_t)result;
-    }
+    start_threads(threads, WORKERS, work);
+    uintptr_t bad = sum_threads(threads, WORKERS);
     printf("threads: %u of %u rounds lost state\n", (unsigned)bad, WORKERS * ROUNDS);
     bad = 0;
     for (uintptr_t i = 0; i < 3; i++)

@@ -7,6 +7,7 @@
 #define OBSERVE_H
 
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -54,6 +55,25 @@ static inline int in_child(int (*f)(void *), void *arg)
     }
     MUST(waitpid(pid, &status, 0) == pid);
     return WIFSIGNALED(status) ? 1000 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+/* Threads that run f with 1 to n. */
+static inline void start_threads(pthread_t *threads, unsigned n, void *(*f)(void *))
+{
+    for (uintptr_t i = 0; i < n; i++)
+        MUST(pthread_create(&threads[i], NULL, f, (void *)(i + 1)) == 0);
+}
+
+/* Waits for them. The sum of what they returned. */
+static inline uintptr_t sum_threads(const pthread_t *threads, unsigned n)
+{
+    uintptr_t sum = 0;
+    for (unsigned i = 0; i < n; i++) {
+        void *result;
+        MUST(pthread_join(threads[i], &result) == 0);
+        sum += (uintptr_t)result;
+    }
+    return sum;
 }
 
 static inline uint64_t clock_ns(clockid_t id)

@@ -2,7 +2,6 @@
 /* FS and GS bases by every way, kept across switches and signals; restartable sequences. */
 #include <asm/prctl.h>
 #include <cpuid.h>
-#include <pthread.h>
 #include <sched.h>
 #include <stddef.h>
 #include <sys/auxv.h>
@@ -62,18 +61,12 @@ static void change_base(int n, siginfo_t *info, void *context)
 static void bases(void)
 {
     pthread_t t[6];
-    uintptr_t bad = 0;
     instructions = getauxval(AT_HWCAP2) & 2; /* FSGSBASE usable by programs */
     printf("base instructions: %s\n", instructions ? "yes" : "no");
     for (uintptr_t i = 0; i < 64; i++)
         words[i] = i * 1000;
-    for (uintptr_t i = 0; i < 6; i++)
-        MUST(pthread_create(&t[i], NULL, keep, (void *)(i + 1)) == 0);
-    for (unsigned i = 0; i < 6; i++) {
-        void *result;
-        MUST(pthread_join(t[i], &result) == 0);
-        bad += (uintptr_t)result;
-    }
+    start_threads(t, 6, keep);
+    uintptr_t bad = sum_threads(t, 6);
     printf("bases: %u lost\n", (unsigned)bad);
     if (!instructions)
         return;
