@@ -1,15 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """One large Debian image with what big_programs.py runs, made by mmdebstrap and kept in
 out/cache/images/big-KEY: oci/ (tag big, one plain layer of about 1.6 GB) and rootfs/ (the same, for chroot)."""
-import fcntl
 import hashlib
 import json
 import os
-import shutil
 import sys
-import tempfile
 
-from real_images_build import DEFAULT_SOURCE, SOURCES, Skip, call
+from image_cache import APT_SOURCE, cached, call
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 OCI = "application/vnd.oci.image."
@@ -56,7 +53,7 @@ def make_layout(layout, layer):
 def build(work):
     hooks = [f"--customize-hook={h}" for h in HOOKS]
     call("mmdebstrap", "--variant=apt", f"--include={','.join(PACKAGES)}", *hooks, "bookworm", f"{work}/layer.tar",
-         SOURCES if os.path.exists(SOURCES) else DEFAULT_SOURCE)
+         APT_SOURCE)
     os.mkdir(f"{work}/rootfs")
     call("tar", "-x", "--numeric-owner", "-p", "-C", f"{work}/rootfs", "-f", f"{work}/layer.tar")
     make_layout(f"{work}/oci", f"{work}/layer.tar")
@@ -64,30 +61,7 @@ def build(work):
 
 def image(source_dir):
     """The folder with the image, built if need be. Raises Skip when this host cannot."""
-    if os.geteuid() != 0:
-        raise Skip("not root: no chroot to compare with")
-    for tool in TOOLS:
-        if not shutil.which(tool):
-            raise Skip(f"no {tool}")
-    key = hashlib.sha256()
-    for path in (__file__, f"{HERE}/programs/work.go"):
-        with open(path, "rb") as f:
-            key.update(f.read())
-    cache = f"{source_dir}/out/cache/images"
-    os.makedirs(cache, exist_ok=True)
-    done = f"{cache}/big-{key.hexdigest()[:16]}"
-    with open(f"{cache}/big.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not os.path.isdir(done):
-            work = tempfile.mkdtemp(prefix="tmp.", dir=cache)
-            try:
-                build(work)
-                os.chmod(work, 0o755)
-                os.rename(work, done)
-            except BaseException:
-                shutil.rmtree(work, ignore_errors=True)
-                raise
-    return done
+    return cached(source_dir, "big-", [__file__, f"{HERE}/programs/work.go"], TOOLS, build)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import sys
 import tarfile
 
 import big_build
+from image_cache import Skip
 from real_images import SOURCE, Case, program, run_cases
 
 VCPUS = os.environ.get("SM_VCPUS", "1")
@@ -61,7 +62,7 @@ def cases(image):
 def main():
     try:
         image = big_build.image(SOURCE)
-    except big_build.Skip as reason:
+    except Skip as reason:
         print(f"SKIP: {reason}")
         return 77
     return run_cases(sys.argv[1], cases(image), image, sys.argv[2:])

@@ -9,6 +9,7 @@ import tempfile
 import time
 
 import real_images_build
+from image_cache import Skip
 from real_images_run import Result, guest, host
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -113,7 +114,7 @@ def main():
     start = time.monotonic()
     try:
         images = real_images_build.images(SOURCE)
-    except real_images_build.Skip as reason:
+    except Skip as reason:
         print(f"SKIP: {reason}")
         return 77
     print(f"images: {images} ({time.monotonic() - start:.1f} s)", flush=True)

@@ -5,35 +5,14 @@ KEY hashes this file and the apt sources, so the sanitizer runs reuse what the f
 oci/ (tags bookworm, python3, nodejs, redis: each one layer more; user: redis with another config),
 zstd/ (bookworm recompressed), bookworm.tar (docker-archive), rootfs/ (the tree of tag redis, for chroot)."""
 import contextlib
-import fcntl
-import hashlib
 import os
-import re
 import shutil
-import subprocess
-import tempfile
 
-SOURCES = "/etc/apt/sources.list.d/debian.sources"
-DEFAULT_SOURCE = "deb http://deb.debian.org/debian bookworm main"
+from image_cache import APT_SOURCE, SOURCES, cached, call
+
 BASE = ["perl"]
 LAYERS = [("python3", ["python3"]), ("nodejs", ["nodejs"]), ("redis", ["redis-server"])]
 TOOLS = ["mmdebstrap", "umoci", "skopeo", "chroot", "unshare"]
-NO_NETWORK = re.compile(r"Could not resolve|Could not connect|Temporary failure|Failed to fetch|"
-                        r"Connection (refused|timed out)|Network is unreachable|Unable to connect")
-
-
-class Skip(Exception):
-    """The images cannot be built here, and the reason is not ours."""
-
-
-def call(*argv):
-    p = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                       stderr=subprocess.STDOUT, text=True, errors="replace")
-    if p.returncode == 0:
-        return
-    if NO_NETWORK.search(p.stdout):
-        raise Skip(f"no package mirror: {NO_NETWORK.search(p.stdout).group(0)} ({argv[0]})")
-    raise RuntimeError(f"{' '.join(argv)}: status {p.returncode}\n{p.stdout[-3000:]}")
 
 
 @contextlib.contextmanager
@@ -64,7 +43,7 @@ def build(work):
     call("umoci", "new", "--image", f"{oci}:bookworm")
     call("umoci", "unpack", "--image", f"{oci}:bookworm", bundle)
     call("mmdebstrap", "--variant=apt", f"--include={','.join(BASE)}", "bookworm", root,
-         SOURCES if os.path.exists(SOURCES) else DEFAULT_SOURCE)
+         APT_SOURCE)
     repack("bookworm")
     apt = ["chroot", root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y",
            "--no-install-recommends"]
@@ -96,26 +75,4 @@ def build(work):
 
 def images(source_dir):
     """The folder with the images, built if need be. Raises Skip when this host cannot."""
-    if os.geteuid() != 0:
-        raise Skip("not root: no chroot to compare with")
-    for tool in TOOLS:
-        if not shutil.which(tool):
-            raise Skip(f"no {tool}")
-    key = hashlib.sha256(open(__file__, "rb").read())
-    if os.path.exists(SOURCES):
-        key.update(open(SOURCES, "rb").read())
-    cache = f"{source_dir}/out/cache/images"
-    os.makedirs(cache, exist_ok=True)
-    done = f"{cache}/{key.hexdigest()[:16]}"
-    with open(f"{cache}/lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not os.path.isdir(done):
-            work = tempfile.mkdtemp(prefix="tmp.", dir=cache)
-            try:
-                build(work)
-                os.chmod(work, 0o755)
-                os.rename(work, done)
-            except BaseException:
-                shutil.rmtree(work, ignore_errors=True)
-                raise
-    return done
+    return cached(source_dir, "", [__file__, SOURCES], TOOLS, build)
