@@ -7,19 +7,11 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import unittest
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [os.path.join(HERE, "..", "image")]
-from images import *
-
-TOOL, CLI = sys.argv[1:3]
-sys.argv[1:3] = [TOOL]
-A = tar([("a", b"A" * 5000), ("dir/b", b"B" * 70000)])
-B = tar([("c", b"C" * 300000)])
+from case import *
 
 
 def free_port():
@@ -75,8 +67,7 @@ class DockerRegistry(unittest.TestCase):
 
     def setUp(self):
         self.store = tempfile.mkdtemp(dir=self.dir)
-        self.env = {"PATH": os.environ["PATH"], "HOME": self.dir, "SUPERMACHINE_HOME": self.store,
-                    **{k: os.environ[k] for k in ("ASAN_OPTIONS", "UBSAN_OPTIONS") if k in os.environ}}
+        self.env = environment(self.dir, SUPERMACHINE_HOME=self.store)
 
     def pull(self, ref, *options, **env):
         return subprocess.run([CLI, "pull", *options, ref], capture_output=True, text=True, timeout=60,

@@ -6,24 +6,15 @@ import base64
 import hashlib
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import unittest
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [HERE, os.path.join(HERE, "..", "image")]
-from images import *
-from server import *
+from case import *
 
-TOOL, CLI = sys.argv[1:3]
-sys.argv[1:3] = [TOOL]
-A = tar([("a", b"A" * 5000), ("dir/b", b"B" * 70000)])
-B = tar([("c", random.Random(2).randbytes(300000))])
 USER = "canary-user:canary-pass"
 SECRET = base64.b64encode(USER.encode()).decode()
 
@@ -33,10 +24,7 @@ class RegistryCase(unittest.TestCase):
         self.dir = tempfile.mkdtemp(prefix="sm-reg-")
         self.addCleanup(shutil.rmtree, self.dir, ignore_errors=True)
         self.store = self.dir + "/store"
-        self.env = {"PATH": os.environ["PATH"], "HOME": self.dir, "TOOL_ATTEMPTS": "3"}
-        for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS"):
-            if name in os.environ:
-                self.env[name] = os.environ[name]
+        self.env = environment(self.dir, TOOL_ATTEMPTS="3")
         self.r = self.registry()
         self.ref = f"{self.r.host}/t/image:1"
 

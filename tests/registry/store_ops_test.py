@@ -9,19 +9,11 @@ import random
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import unittest
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [HERE, os.path.join(HERE, "..", "image")]
-from images import *
-from server import *
+from case import *
 
-TOOL, CLI = sys.argv[1:3]
-sys.argv[1:3] = [TOOL]
-A = tar([("a", b"A" * 5000), ("dir/b", b"B" * 70000)])
-B = tar([("c", random.Random(2).randbytes(300000))])
 C = tar([("d", b"D" * 900)])
 LONG = bool(os.environ.get("SM_LONG"))
 # What changes the store, or gives it away.
@@ -34,8 +26,7 @@ class StoreCase(unittest.TestCase):
         self.dir = tempfile.mkdtemp(prefix="sm-ops-")
         self.addCleanup(shutil.rmtree, self.dir, ignore_errors=True)
         self.store = self.dir + "/store"
-        self.env = {"PATH": os.environ["PATH"], "HOME": self.dir, "SUPERMACHINE_HOME": self.store,
-                    **{k: os.environ[k] for k in ("ASAN_OPTIONS", "UBSAN_OPTIONS") if k in os.environ}}
+        self.env = environment(self.dir, SUPERMACHINE_HOME=self.store)
         self.r = Registry()
         self.addCleanup(self.r.close)
         self.r.add([A, B], tag="1")
