@@ -60,6 +60,8 @@ int cmd_images(const struct cmd *cmd, int argc, char **argv);
 int cmd_inspect(const struct cmd *cmd, int argc, char **argv);
 int cmd_rmi(const struct cmd *cmd, int argc, char **argv);
 int cmd_verify(const struct cmd *cmd, int argc, char **argv);
+int cmd_load(const struct cmd *cmd, int argc, char **argv);
+int cmd_save(const struct cmd *cmd, int argc, char **argv);
 int cmd_pull(const struct cmd *cmd, int argc, char **argv);
 int cmd_exec(const struct cmd *cmd, int argc, char **argv);
 int cmd_logs(const struct cmd *cmd, int argc, char **argv);
@@ -71,7 +73,7 @@ int cmd_run(const struct cmd *cmd, int argc, char **argv);
 int cmd_bake(const struct cmd *cmd, int argc, char **argv);
 int cmd_doctor(const struct cmd *cmd, int argc, char **argv);
 extern const struct opt run_options[], bake_options[], doctor_options[], pull_options[],
-    json_options[], verify_options[], exec_options[], logs_options[], ps_options[], rm_options[],
-    stop_options[];
+    json_options[], load_options[], save_options[], verify_options[], exec_options[],
+    logs_options[], ps_options[], rm_options[], stop_options[];
 
 #endif

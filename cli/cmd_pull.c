@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /* supermachine pull: from a registry into the store. The main thread takes signals between looks at
  * the progress. */
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "cli.h"
+#include "ending.h"
 #include "pull_view.h"
 
 enum { OPT_INSECURE = 1, OPT_QUIET };
@@ -28,25 +27,11 @@ struct pull {
 static int on_progress(void *opaque, const struct sm_layer_progress *layers, size_t n)
 {
     struct pull *p = opaque;
-    struct timespec now = {0};
     if (!p->quiet)
         pull_view_show(&p->view, layers, n);
-    int signal = sigtimedwait(&p->signals, NULL, &now);
-    if (signal > 0)
-        p->ended_by = signal;
+    if (!p->ended_by)
+        p->ended_by = ending_signal(&p->signals);
     return p->ended_by;
-}
-
-static void block_signals(sigset_t *set)
-{
-    static const int ending[] = {SIGINT, SIGTERM, SIGHUP};
-    sigemptyset(set);
-    for (size_t i = 0; i < sizeof ending / sizeof ending[0]; i++) {
-        struct sigaction old;
-        if (sigaction(ending[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
-            sigaddset(set, ending[i]);
-    }
-    sigprocmask(SIG_BLOCK, set, NULL);
 }
 
 static int pull(const char *image, const char *const *insecure, bool quiet)
@@ -56,7 +41,7 @@ static int pull(const char *image, const char *const *insecure, bool quiet)
     struct sm_error err = {0};
     sm_store *store = NULL;
     sm_image *got = NULL;
-    block_signals(&p.signals);
+    ending_block(&p.signals);
     pull_view_init(&p.view);
     config.insecure = insecure;
     config.progress = on_progress;

@@ -38,6 +38,14 @@ static const struct cmd commands[] = {
      "IMAGE is [HOST/]NAME[:TAG|@DIGEST], as for Docker. Credentials are Docker's, or those in\n"
      "SUPERMACHINE_REGISTRY_AUTH=HOST=USER:PASSWORD. What is there already is not fetched again.",
      pull_options, cmd_pull},
+    {"save", "Write images of the store into an archive or a folder.", "[OPTION...] IMAGE...",
+     "The default is what `docker save` writes, and also an OCI layout. A file or folder appears\n"
+     "when it is complete. The images stay in the store.",
+     save_options, cmd_save},
+    {"load", "Bring the images of an archive or a folder into the store.", "[OPTION...]",
+     "What `save` and `docker save` write, compressed or not, or an OCI layout's folder. Prints\n"
+     "the names that the store has now.",
+     load_options, cmd_load},
     {"images", "List the images that the store has.", "[--json]", NULL, json_options, cmd_images},
     {"inspect", "Tell what the store knows of an image, as JSON.", "[--json] IMAGE", NULL,
      json_options, cmd_inspect},

@@ -226,6 +226,64 @@ int sm_store_verify(sm_store *store, const struct sm_verify_config *config, stru
  * *json is freed with sm_free. SM_ENOTFOUND; SM_ECORRUPT. */
 int sm_image_inspect(sm_store *store, const char *ref, char **json, struct sm_error *err);
 
+enum sm_image_format {
+    SM_FORMAT_DOCKER_ARCHIVE = 0, /* what `docker save` writes since Docker 25: an OCI layout in a
+                                     tar, with Docker's manifest.json beside */
+    SM_FORMAT_OCI_ARCHIVE = 1,    /* an OCI layout in a tar */
+    SM_FORMAT_OCI_DIR = 2,        /* an OCI layout: a folder */
+};
+
+struct sm_save_config {
+    size_t size;
+    uint32_t format; /* enum sm_image_format */
+    int fd;          /* borrowed: where an archive is written to when path is NULL */
+    /* Called now and then on the caller's thread; a result other than 0 ends it with SM_EINTR. May
+     * be NULL. */
+    int (*progress)(void *opaque, uint64_t done_bytes, uint64_t total_bytes);
+    void *opaque;
+};
+#define SM_SAVE_CONFIG_INIT                                                                        \
+    {                                                                                              \
+        .size = sizeof(struct sm_save_config), .fd = -1                                            \
+    }
+
+/*
+ * Write images that the store has, by name, NULL-terminated, into one archive or folder. It appears
+ * at path when it is complete, in place of a file that was there, and never in part; a folder must
+ * not exist, or be empty. Each byte is compared with its digest on the way. An image with a Docker
+ * manifest gets OCI's media types, and by that another digest, unless its name is a digest.
+ *
+ * SM_EINVAL; SM_ENOTFOUND: the store has no such image, or not all of it; SM_ECORRUPT: the store is
+ * damaged; SM_EINTR; SM_EIO, SM_ENOSPC, SM_ENOMEM. config may be NULL.
+ */
+int sm_store_save(sm_store *store, const char *const *refs, const char *path,
+                  const struct sm_save_config *config, struct sm_error *err);
+
+struct sm_load_config {
+    size_t size;
+    const char *name; /* what the image is to be called; NULL: as the archive says */
+    /* Called for each name that the store has now. May be NULL. */
+    void (*loaded)(void *opaque, const char *name, const char *digest);
+    void *opaque;
+};
+#define SM_LOAD_CONFIG_INIT                                                                        \
+    {                                                                                              \
+        .size = sizeof(struct sm_load_config)                                                      \
+    }
+
+/*
+ * Bring the images of an archive (any that sm_store_save or `docker save` writes, also compressed,
+ * also from a pipe: /dev/stdin) or of an OCI layout's folder into the store, under their names.
+ * Everything is checked as a registry's answers are. After an error the images that loaded was
+ * called for stay. config may be NULL.
+ *
+ * SM_EINVAL: it is none, or an image has no full name; SM_ENOTFOUND; SM_ECORRUPT: a digest does not
+ * match, or a format is broken; SM_EUNSUPPORTED: media type or platform; SM_EIO, SM_ENOSPC,
+ * SM_ENOMEM, SM_ETIMEDOUT.
+ */
+int sm_store_load(sm_store *store, const char *path, const struct sm_load_config *config,
+                  struct sm_error *err);
+
 /*
  * What `docker run IMAGE ARG...` would execute: the image's Entrypoint followed by args, or by its
  * Cmd when args is NULL or empty. A non-NULL entrypoint takes the place of Entrypoint and Cmd; an

@@ -58,14 +58,8 @@ static int choose(const struct source *src, const json_t *list, const char *name
 {
     size_t i, n = 0;
     json_t *image;
-    if (!json_is_array(list) || json_array_size(list) == 0) {
-        return err_set(err, SM_ECORRUPT, "%.300s: " WHAT " lists no image", src->label);
-    }
     json_array_foreach(list, i, image)
     {
-        if (!json_is_object(image)) {
-            return err_set(err, SM_ECORRUPT, WHAT ": entry %zu is not an object", i);
-        }
         if (!name || names_image(image, name)) {
             *out = image;
             n++;
@@ -161,25 +155,55 @@ static int resolve_oci(struct source *src, const char *name, struct plan *out, s
     return layout_resolve(src, name, out, err);
 }
 
-int docker_archive_resolve(struct source *src, const char *name, struct plan *out,
-                           struct sm_error *err)
+int docker_archive_list(struct source *src, json_t **list, struct sm_error *err)
 {
     struct buf text = {0};
-    json_t *list = NULL, *image = NULL;
-    *out = (struct plan){0};
+    size_t i;
+    json_t *image;
+    *list = NULL;
     int rc = source_read_entry(src, WHAT, JSON_DOC_MAX_BYTES, &text, err);
-    if (rc == SM_ENOTFOUND) {
-        return resolve_oci(src, name, out, err);
+    rc = rc ? rc : json_doc_parse(text.data, text.len, WHAT, list, err);
+    if (!rc && (!json_is_array(*list) || json_array_size(*list) == 0)) {
+        rc = err_set(err, SM_ECORRUPT, "%.300s: " WHAT " lists no image", src->label);
     }
-    if (!rc && !(rc = json_doc_parse(text.data, text.len, WHAT, &list, err)) &&
-        !(rc = choose(src, list, name, &image, err)) && !(rc = read_config(src, image, out, err)) &&
-        !(rc = read_layers(image, out, err))) {
-        rc = plan_check(out, err);
+    json_array_foreach(*list, i, image)
+    {
+        if (!rc && !json_is_object(image)) {
+            rc = err_set(err, SM_ECORRUPT, WHAT ": entry %zu is not an object", i);
+        }
     }
-    json_decref(list);
     buf_fini(&text);
+    if (rc) {
+        json_decref(*list);
+        *list = NULL;
+    }
+    return rc;
+}
+
+int docker_archive_plan(struct source *src, const json_t *image, struct plan *out,
+                        struct sm_error *err)
+{
+    *out = (struct plan){0};
+    int rc = read_config(src, image, out, err);
+    rc = rc ? rc : read_layers(image, out, err);
+    rc = rc ? rc : plan_check(out, err);
     if (rc) {
         plan_fini(out);
     }
+    return rc;
+}
+
+int docker_archive_resolve(struct source *src, const char *name, struct plan *out,
+                           struct sm_error *err)
+{
+    json_t *list, *image = NULL;
+    *out = (struct plan){0};
+    int rc = docker_archive_list(src, &list, err);
+    if (rc == SM_ENOTFOUND) {
+        return resolve_oci(src, name, out, err);
+    }
+    rc = rc ? rc : choose(src, list, name, &image, err);
+    rc = rc ? rc : docker_archive_plan(src, image, out, err);
+    json_decref(list);
     return rc;
 }

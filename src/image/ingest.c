@@ -17,7 +17,7 @@ struct feed {
     struct stream *stream; /* borrowed */
     struct hash *hash;     /* owned */
     struct store_item *into;
-    uint8_t head[4]; /* first bytes, read ahead to see the compression */
+    uint8_t head[LAYER_HEAD]; /* first bytes, read ahead to see the compression */
     size_t head_len, head_pos;
     uint64_t got;
 };
@@ -47,7 +47,7 @@ static ssize_t feed_read(void *opaque, void *data, size_t len)
     return n;
 }
 
-/* Look at the first bytes (RFC 1952, RFC 8878); everything else is taken for a plain tar. */
+/* Look at the first bytes. */
 static int sniff(struct feed *f, const char *name, enum layer_codec *codec, struct sm_error *err)
 {
     while (f->head_len < sizeof f->head) {
@@ -62,12 +62,7 @@ static int sniff(struct feed *f, const char *name, enum layer_codec *codec, stru
     }
     hash_update(f->hash, f->head, f->head_len);
     f->got = f->head_len;
-    *codec = LAYER_TAR;
-    if (f->head_len >= 2 && memcmp(f->head, "\x1f\x8b", 2) == 0) {
-        *codec = LAYER_TAR_GZIP;
-    } else if (f->head_len >= 4 && memcmp(f->head, "\x28\xb5\x2f\xfd", 4) == 0) {
-        *codec = LAYER_TAR_ZSTD;
-    }
+    *codec = layer_codec_of(f->head, f->head_len);
     return SM_OK;
 }
 

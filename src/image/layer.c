@@ -8,6 +8,14 @@
 
 #include "image/layer_parts.h"
 
+enum layer_codec layer_codec_of(const uint8_t *head, size_t len)
+{
+    if (len >= 2 && memcmp(head, "\x1f\x8b", 2) == 0) {
+        return LAYER_TAR_GZIP;
+    }
+    return len >= 4 && memcmp(head, "\x28\xb5\x2f\xfd", 4) == 0 ? LAYER_TAR_ZSTD : LAYER_TAR;
+}
+
 static uint64_t or_default(uint64_t v, uint64_t def)
 {
     return v ? v : def;

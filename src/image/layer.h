@@ -45,6 +45,10 @@ struct layer_input {
 
 enum layer_codec { LAYER_TAR, LAYER_TAR_GZIP, LAYER_TAR_ZSTD };
 
+#define LAYER_HEAD 4 /* bytes that tell the codecs apart */
+/* What begins with these bytes (RFC 1952, RFC 8878); everything else is taken for a plain tar. */
+enum layer_codec layer_codec_of(const uint8_t *head, size_t len);
+
 /* Zero means the default. A passed limit is SM_EUNSUPPORTED and the text says which. */
 struct layer_limits {
     uint64_t max_tar_bytes;   /* uncompressed archive; 64 GiB */

@@ -134,52 +134,89 @@ static int choose(struct source *src, const struct manifest *index, bool by_name
 }
 
 /* Follow descriptors from index.json to a manifest. */
-static int walk(struct source *src, const char *tag, struct manifest *at, struct sm_error *err)
+int layout_manifest(struct source *src, const char *tag, struct manifest *at, struct buf *text,
+                    struct sm_error *err)
 {
     char what[WHAT_SIZE] = "index.json";
-    int rc = read_index_json(src, at, err);
+    *at = (struct manifest){0};
+    int rc = check_marker(src, err);
+    rc = rc ? rc : read_index_json(src, at, err);
     for (int depth = 0; !rc && at->kind == MEDIA_INDEX; depth++) {
         const struct descriptor *next = NULL;
         struct manifest found = {0};
-        struct buf text = {0};
         if (depth >= MAX_INDEX_DEPTH) {
             rc = err_set(err, SM_ECORRUPT, "%.200s: indexes are nested deeper than %d levels",
                          src->label, MAX_INDEX_DEPTH);
             break;
         }
+        text->len = 0;
         rc = choose(src, at, depth == 0, depth == 0 ? tag : NULL, what, &next, err);
         if (!rc) {
             snprintf(what, sizeof what, "%s %s",
                      media_of(next->media_type) == MEDIA_INDEX ? "index" : "manifest",
                      next->digest);
-            rc = source_read_blob(src, next, what, &text, err);
+            rc = source_read_blob(src, next, what, text, err);
         }
         if (!rc) {
-            rc = manifest_parse(text.data, text.len, next->media_type, what, &found, err);
+            rc = manifest_parse(text->data, text->len, next->media_type, what, &found, err);
         }
-        buf_fini(&text);
         if (!rc) {
             manifest_fini(at);
             *at = found;
         }
+    }
+    if (rc) {
+        manifest_fini(at);
     }
     return rc;
 }
 
 int layout_resolve(struct source *src, const char *tag, struct plan *out, struct sm_error *err)
 {
-    struct manifest m = {0};
+    struct manifest m;
+    struct buf text = {0};
     *out = (struct plan){0};
-    int rc = check_marker(src, err);
-    if (!rc) {
-        rc = walk(src, tag, &m, err);
-    }
+    int rc = layout_manifest(src, tag, &m, &text, err);
     if (!rc) {
         rc = plan_read(src, &m, out, err);
+        manifest_fini(&m);
     }
-    manifest_fini(&m);
+    buf_fini(&text);
     if (rc) {
         plan_fini(out);
     }
+    return rc;
+}
+
+static bool has_string(const struct string_list *list, const char *s)
+{
+    for (size_t i = 0; i < list->n; i++) {
+        if (strcmp(list->items[i], s) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+int layout_names(struct source *src, struct string_list *names, size_t *nameless,
+                 struct sm_error *err)
+{
+    struct manifest index = {0};
+    *nameless = 0;
+    int rc = check_marker(src, err);
+    rc = rc ? rc : read_index_json(src, &index, err);
+    for (size_t i = 0; !rc && i < index.n; i++) {
+        const struct descriptor *d = &index.items[i];
+        const char *name = d->image_name ? d->image_name : d->ref_name;
+        if (d->attestation) {
+            continue;
+        }
+        if (!name) {
+            (*nameless)++;
+        } else if (!has_string(names, name) && string_list_add(names, name)) {
+            rc = err_set(err, SM_ENOMEM, "out of memory");
+        }
+    }
+    manifest_fini(&index);
     return rc;
 }

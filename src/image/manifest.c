@@ -18,7 +18,7 @@ static const struct {
     {OCI "index.v1+json", MEDIA_INDEX, false},
     {DOCKER "distribution.manifest.list.v2+json", MEDIA_INDEX, false},
     {MEDIA_OCI_MANIFEST, MEDIA_MANIFEST, false},
-    {DOCKER "distribution.manifest.v2+json", MEDIA_MANIFEST, false},
+    {MEDIA_DOCKER_MANIFEST, MEDIA_MANIFEST, false},
     {DOCKER "distribution.manifest.v1+json", MEDIA_SCHEMA1, false},
     {DOCKER "distribution.manifest.v1+prettyjws", MEDIA_SCHEMA1, false},
     {OCI "config.v1+json", MEDIA_CONFIG, false},

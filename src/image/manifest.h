@@ -14,6 +14,7 @@
 #include "base/hash.h"
 
 #define MEDIA_OCI_MANIFEST "application/vnd.oci.image.manifest.v1+json"
+#define MEDIA_DOCKER_MANIFEST "application/vnd.docker.distribution.manifest.v2+json"
 #define MANIFEST_MAX_LAYERS 64
 #define MANIFEST_MAX_ENTRIES 16384 /* of an index */
 

@@ -4,6 +4,7 @@
 #ifndef SM_IMAGE_PLAN_H
 #define SM_IMAGE_PLAN_H
 
+#include <jansson.h>
 #include <stdbool.h>
 
 #include "image/config.h"
@@ -44,9 +45,23 @@ int plan_read(struct source *src, const struct manifest *m, struct plan *out, st
  */
 int layout_resolve(struct source *src, const char *tag, struct plan *out, struct sm_error *err);
 
+/* The same up to the manifest, whose bytes are left in text (emptied first). manifest_fini on
+ * success only. */
+int layout_manifest(struct source *src, const char *tag, struct manifest *out, struct buf *text,
+                    struct sm_error *err);
+/* The names in index.json, each once, appended to names; and how many images have none. */
+int layout_names(struct source *src, struct string_list *names, size_t *nameless,
+                 struct sm_error *err);
+
 /* What `docker save` writes (manifest.json), of old and of new Docker; also an OCI layout in a tar.
  * name may be NULL: the only image. Otherwise as layout_resolve. */
 int docker_archive_resolve(struct source *src, const char *name, struct plan *out,
                            struct sm_error *err);
+/* The images that manifest.json lists, an array; the caller json_decref()s it. SM_ENOTFOUND: there
+ * is no manifest.json. */
+int docker_archive_list(struct source *src, json_t **list, struct sm_error *err);
+/* One of them. plan_fini on success only. */
+int docker_archive_plan(struct source *src, const json_t *image, struct plan *out,
+                        struct sm_error *err);
 
 #endif

@@ -288,36 +288,40 @@ int pull_image(struct store *store, const struct name *name, const struct image_
     return p.rc;
 }
 
-int pull_recall(struct store *store, const struct name *name, struct image *image,
-                struct sm_error *err)
+int pull_recall_record(struct store *store, const struct catalog_record *record,
+                       struct image *image, struct sm_error *err)
 {
-    struct catalog_record record;
-    char text[NAME_TEXT_MAX];
     struct source *src = NULL;
     struct buf document = {0};
     struct manifest m = {0};
     struct plan plan = {0};
-    name_format(name, text);
-    int rc = catalog_get(store, text, &record, err);
+    struct descriptor d = {.size_bytes = record->manifest_bytes};
+    memcpy(d.digest, record->manifest, sizeof d.digest);
     /* The store's blobs lie as an OCI layout's do. */
-    rc = rc ? rc : source_dir_open(store_path(store), &src, err);
-    if (!rc) {
-        struct descriptor d = {.size_bytes = record.manifest_bytes};
-        memcpy(d.digest, record.manifest, sizeof d.digest);
-        rc = source_read_blob(src, &d, "the image's manifest", &document, err);
-    }
+    int rc = source_dir_open(store_path(store), &src, err);
+    rc = rc ? rc : source_read_blob(src, &d, "the image's manifest", &document, err);
     rc = rc ? rc
-            : manifest_parse(document.data, document.len, record.media_type, "the image's manifest",
-                             &m, err);
+            : manifest_parse(document.data, document.len, record->media_type,
+                             "the image's manifest", &m, err);
     rc = rc ? rc : plan_read(src, &m, &plan, err);
     rc = rc ? rc : bring_in(store, src, &plan, image, NULL, NULL, NULL, err);
     if (!rc) {
-        memcpy(image->name, text, sizeof image->name);
-        memcpy(image->manifest_digest, record.manifest, sizeof image->manifest_digest);
+        memcpy(image->name, record->name, sizeof image->name);
+        memcpy(image->manifest_digest, record->manifest, sizeof image->manifest_digest);
     }
     plan_fini(&plan);
     manifest_fini(&m);
     buf_fini(&document);
     source_free(src);
     return rc;
+}
+
+int pull_recall(struct store *store, const struct name *name, struct image *image,
+                struct sm_error *err)
+{
+    struct catalog_record record;
+    char text[NAME_TEXT_MAX];
+    name_format(name, text);
+    int rc = catalog_get(store, text, &record, err);
+    return rc ? rc : pull_recall_record(store, &record, image, err);
 }

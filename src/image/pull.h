@@ -7,6 +7,7 @@
 #ifndef SM_IMAGE_PULL_H
 #define SM_IMAGE_PULL_H
 
+#include "image/catalog.h"
 #include "image/image.h"
 
 /* Pull, whether the store has the name or not; fill image, which is zeroed. Errors and options as
@@ -18,5 +19,8 @@ int pull_image(struct store *store, const struct name *name, const struct image_
  * converted again. SM_ENOTFOUND when it has no such name, or not all of it. */
 int pull_recall(struct store *store, const struct name *name, struct image *image,
                 struct sm_error *err);
+/* The same for a record that need not be in the store's list. */
+int pull_recall_record(struct store *store, const struct catalog_record *record,
+                       struct image *image, struct sm_error *err);
 
 #endif
