@@ -2,7 +2,6 @@
 #include "image/http.h"
 
 #include <arpa/inet.h>
-#include <curl/curl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "image/libcurl.h"
+
 #define HEADERS_MAX (256u << 10)
 #define CONNECT_MS 20000
 #define IDLE_MS 30000
@@ -18,6 +19,7 @@
 #define LIFE_BYTES 1024
 
 struct http {
+    struct libcurl curl;
     CURLM *multi;
     CURL *easy;
     struct http_options options;
@@ -25,6 +27,7 @@ struct http {
 
 /* One exchange, as libcurl's callbacks see it. */
 struct exchange {
+    const struct libcurl *curl;
     const struct http_request *request;
     struct http_reply *reply;
     struct sm_error *err;
@@ -39,23 +42,22 @@ struct exchange {
 
 int http_new(const struct http_options *options, struct http **out, struct sm_error *err)
 {
-    *out = NULL;
-    /* Counted, and safe in threads since libcurl 7.84. */
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
-        return err_set(err, SM_ENOMEM, "cannot start libcurl");
-    }
     struct http *h = calloc(1, sizeof *h);
-    if (h) {
-        h->options = *options;
-        h->multi = curl_multi_init();
-        h->easy = curl_easy_init();
+    *out = NULL;
+    int rc = h ? libcurl_load(&h->curl, err) : err_set(err, SM_ENOMEM, "out of memory");
+    /* Counted, and safe in threads since libcurl 7.84. */
+    if (!rc && h->curl.global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
+        rc = err_set(err, SM_ENOMEM, "cannot start libcurl");
     }
-    if (!h || !h->multi || !h->easy) {
-        if (h) {
-            http_free(h);
-        } else {
-            curl_global_cleanup();
-        }
+    if (rc) {
+        free(h);
+        return rc;
+    }
+    h->options = *options;
+    h->multi = h->curl.multi_init();
+    h->easy = h->curl.easy_init();
+    if (!h->multi || !h->easy) {
+        http_free(h);
         return err_set(err, SM_ENOMEM, "out of memory for an HTTP connection");
     }
     *out = h;
@@ -65,9 +67,9 @@ int http_new(const struct http_options *options, struct http **out, struct sm_er
 void http_free(struct http *h)
 {
     if (h) {
-        curl_easy_cleanup(h->easy);
-        curl_multi_cleanup(h->multi);
-        curl_global_cleanup();
+        h->curl.easy_cleanup(h->easy);
+        h->curl.multi_cleanup(h->multi);
+        h->curl.global_cleanup();
         free(h);
     }
 }
@@ -107,14 +109,14 @@ static void copy_text(char *to, size_t size, const char *value, size_t len)
 }
 
 /* Retry-After (RFC 9110 10.2.3): seconds or a date. */
-static int64_t parse_retry_after(const char *text)
+static int64_t parse_retry_after(const struct libcurl *curl, const char *text)
 {
     char *end;
     long long seconds = strtoll(text, &end, 10);
     if (text[0] >= '0' && text[0] <= '9' && *end == '\0') {
         return seconds;
     }
-    time_t when = curl_getdate(text, NULL);
+    time_t when = curl->getdate(text, NULL);
     if (when < 0) {
         return -1;
     }
@@ -159,11 +161,9 @@ static int take_header(struct exchange *x, const char *name, size_t name_len, co
     } else if (IS("content-range")) {
         r->range_start = parse_range(text);
     } else if (IS("retry-after")) {
-        r->retry_after_s = parse_retry_after(text);
+        r->retry_after_s = parse_retry_after(x->curl, text);
     } else if (IS("location")) {
         copy_text(r->location, sizeof r->location, value, len);
-    } else if (IS("docker-content-digest")) {
-        copy_text(r->digest, sizeof r->digest, value, len);
     } else if (IS("content-type")) {
         copy_text(r->content_type, sizeof r->content_type, value, strcspn(text, "; "));
     }
@@ -236,8 +236,8 @@ static int set_up(struct http *h, struct exchange *x, struct curl_slist *headers
     CURL *e = h->easy;
     char range[32];
     int bad = 0;
-    curl_easy_reset(e);
-#define SET(option, value) bad |= curl_easy_setopt(e, option, value) != CURLE_OK
+    h->curl.easy_reset(e);
+#define SET(option, value) bad |= h->curl.easy_setopt(e, option, value) != CURLE_OK
     SET(CURLOPT_URL, q->url);
     SET(CURLOPT_PROTOCOLS_STR, "http,https");
     SET(CURLOPT_NOSIGNAL, 1L);
@@ -285,7 +285,7 @@ static int drive(struct http *h, struct exchange *x, CURLcode *result)
     int running = 1, left;
     x->heard_ms = now_ms();
     while (running) {
-        if (curl_multi_perform(h->multi, &running) != CURLM_OK) {
+        if (h->curl.multi_perform(h->multi, &running) != CURLM_OK) {
             return err_set(x->err, SM_EIO, "libcurl failed");
         }
         if (h->options.cancel && atomic_load(h->options.cancel)) {
@@ -297,10 +297,10 @@ static int drive(struct http *h, struct exchange *x, CURLcode *result)
                            x->origin.host, idle);
         }
         if (running) {
-            curl_multi_poll(h->multi, NULL, 0, POLL_MS, NULL);
+            h->curl.multi_poll(h->multi, NULL, 0, POLL_MS, NULL);
         }
     }
-    CURLMsg *m = curl_multi_info_read(h->multi, &left);
+    CURLMsg *m = h->curl.multi_info_read(h->multi, &left);
     *result = m ? m->data.result : CURLE_FAILED_INIT;
     return SM_OK;
 }
@@ -314,7 +314,7 @@ static bool is_tls_trust(CURLcode c)
 /* libcurl's code into ours. */
 static int judge(struct exchange *x, CURLcode c, const char *text)
 {
-    const char *why = text[0] ? text : curl_easy_strerror(c);
+    const char *why = text[0] ? text : x->curl->easy_strerror(c);
     const struct origin *o = &x->origin;
     struct http_reply *r = x->reply;
     if (c == CURLE_OK) {
@@ -346,13 +346,13 @@ static int judge(struct exchange *x, CURLcode c, const char *text)
     return err_set(x->err, SM_EIO, "%s:%u: %.250s", o->host, o->port, why);
 }
 
-static struct curl_slist *header_list(const char *const *lines)
+static struct curl_slist *header_list(const struct libcurl *curl, const char *const *lines)
 {
     struct curl_slist *list = NULL;
     for (; lines && *lines; lines++) {
-        struct curl_slist *grown = curl_slist_append(list, *lines);
+        struct curl_slist *grown = curl->slist_append(list, *lines);
         if (!grown) {
-            curl_slist_free_all(list);
+            curl->slist_free_all(list);
             return NULL;
         }
         list = grown;
@@ -365,7 +365,8 @@ int http_run(struct http *h, const struct http_request *request, struct http_rep
 {
     struct sm_error unwanted;
     char text[CURL_ERROR_SIZE] = "";
-    struct exchange x = {.request = request, .reply = reply, .err = err ? err : &unwanted};
+    struct exchange x = {
+        .curl = &h->curl, .request = request, .reply = reply, .err = err ? err : &unwanted};
     *reply = (struct http_reply){
         .size_bytes = HTTP_SIZE_UNKNOWN, .range_start = HTTP_SIZE_UNKNOWN, .retry_after_s = -1};
     int rc = origin_of(request->url, NULL, "the address", NULL, &x.origin, x.err);
@@ -379,17 +380,17 @@ int http_run(struct http *h, const struct http_request *request, struct http_rep
         return err_set(err, SM_ECORRUPT, "the registry sends us to %s, which is in %s: refused",
                        x.origin.host, reach_name(reply->reach));
     }
-    struct curl_slist *headers = header_list(request->headers);
+    struct curl_slist *headers = header_list(&h->curl, request->headers);
     CURLcode result = CURLE_FAILED_INIT;
     rc = set_up(h, &x, headers, proxy);
-    curl_easy_setopt(h->easy, CURLOPT_ERRORBUFFER, text);
-    if (!rc && curl_multi_add_handle(h->multi, h->easy) != CURLM_OK) {
+    h->curl.easy_setopt(h->easy, CURLOPT_ERRORBUFFER, text);
+    if (!rc && h->curl.multi_add_handle(h->multi, h->easy) != CURLM_OK) {
         rc = err_set(x.err, SM_ENOMEM, "out of memory for a request");
     } else if (!rc) {
         rc = drive(h, &x, &result);
-        curl_multi_remove_handle(h->multi, h->easy);
+        h->curl.multi_remove_handle(h->multi, h->easy);
     }
-    curl_slist_free_all(headers);
-    curl_easy_setopt(h->easy, CURLOPT_ERRORBUFFER, NULL);
+    h->curl.slist_free_all(headers);
+    h->curl.easy_setopt(h->easy, CURLOPT_ERRORBUFFER, NULL);
     return rc ? rc : x.rc ? x.rc : judge(&x, result, text);
 }

@@ -37,7 +37,6 @@ struct http_reply {
     int64_t retry_after_s; /* -1: not said */
     struct challenge challenge;
     char content_type[128];
-    char digest[128];       /* Docker-Content-Digest; "" when not said */
     char location[URL_MAX]; /* "" when not said */
 };
 

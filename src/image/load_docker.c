@@ -83,7 +83,7 @@ int load_docker_names(struct loading *l, const json_t *image, struct sm_error *e
 static int compose(struct loading *l, json_t *config, json_t *layers, struct sm_error *err)
 {
     json_t *doc = json_pack("{s:i, s:s, s:o, s:o}", "schemaVersion", 2, "mediaType",
-                            OCI "manifest.v1+json", "config", config, "layers", layers);
+                            MEDIA_OCI_MANIFEST, "config", config, "layers", layers);
     char *text = doc ? json_dumps(doc, JSON_COMPACT) : NULL;
     l->text.len = 0;
     int rc = text && buf_append(&l->text, text, strlen(text)) == 0

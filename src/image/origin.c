@@ -3,12 +3,13 @@
 
 #include <arpa/inet.h>
 #include <ctype.h>
-#include <curl/curl.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+
+#include "image/libcurl.h"
 
 static int bad(struct sm_error *err, const char *what, const char *url, const char *why)
 {
@@ -16,40 +17,40 @@ static int bad(struct sm_error *err, const char *what, const char *url, const ch
 }
 
 /* One part of a URL into text; false when it is missing or too long. */
-static bool part(CURLU *u, CURLUPart which, char *text, size_t size)
+static bool part(const struct libcurl *c, CURLU *u, CURLUPart which, char *text, size_t size)
 {
     char *got = NULL;
-    bool ok = curl_url_get(u, which, &got, which == CURLUPART_PORT ? CURLU_DEFAULT_PORT : 0) ==
-                  CURLUE_OK &&
-              strlen(got) < size;
+    bool ok =
+        c->url_get(u, which, &got, which == CURLUPART_PORT ? CURLU_DEFAULT_PORT : 0) == CURLUE_OK &&
+        strlen(got) < size;
     if (ok) {
         strcpy(text, got);
     }
-    curl_free(got);
+    c->free(got);
     return ok;
 }
 
-static int take_apart(CURLU *u, const char *url, const char *what, struct origin *out,
-                      struct sm_error *err)
+static int take_apart(const struct libcurl *c, CURLU *u, const char *url, const char *what,
+                      struct origin *out, struct sm_error *err)
 {
     char scheme[16], port[8], any[ORIGIN_HOST_MAX], host[ORIGIN_HOST_MAX + 1];
-    if (!part(u, CURLUPART_SCHEME, scheme, sizeof scheme) ||
+    if (!part(c, u, CURLUPART_SCHEME, scheme, sizeof scheme) ||
         (strcmp(scheme, "https") != 0 && strcmp(scheme, "http") != 0)) {
         return bad(err, what, url, "is neither http nor https");
     }
     char *user = NULL, *password = NULL;
-    bool userinfo = curl_url_get(u, CURLUPART_USER, &user, 0) == CURLUE_OK ||
-                    curl_url_get(u, CURLUPART_PASSWORD, &password, 0) == CURLUE_OK;
-    curl_free(user);
-    curl_free(password);
+    bool userinfo = c->url_get(u, CURLUPART_USER, &user, 0) == CURLUE_OK ||
+                    c->url_get(u, CURLUPART_PASSWORD, &password, 0) == CURLUE_OK;
+    c->free(user);
+    c->free(password);
     if (userinfo) {
         return bad(err, what, "(hidden)", "has a user name or password in it");
     }
-    if (!part(u, CURLUPART_HOST, host, sizeof host) ||
-        !part(u, CURLUPART_PORT, port, sizeof port)) {
+    if (!part(c, u, CURLUPART_HOST, host, sizeof host) ||
+        !part(c, u, CURLUPART_PORT, port, sizeof port)) {
         return bad(err, what, url, "has no valid host");
     }
-    if (part(u, CURLUPART_ZONEID, any, sizeof any)) {
+    if (part(c, u, CURLUPART_ZONEID, any, sizeof any)) {
         return bad(err, what, url, "has a zone in its address");
     }
     size_t len = strlen(host);
@@ -71,21 +72,25 @@ int origin_of(const char *url, const char *base, const char *what, char *full, s
     if (strlen(url) >= URL_MAX) {
         return bad(err, what, url, "is too long");
     }
-    CURLU *u = curl_url();
+    struct libcurl c;
+    int rc = libcurl_load(&c, err);
+    if (rc) {
+        return rc;
+    }
+    CURLU *u = c.url();
     if (!u) {
         return err_set(err, SM_ENOMEM, "out of memory");
     }
-    int rc = SM_OK;
-    if ((base && curl_url_set(u, CURLUPART_URL, base, 0) != CURLUE_OK) ||
-        curl_url_set(u, CURLUPART_URL, url, CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK) {
+    if ((base && c.url_set(u, CURLUPART_URL, base, 0) != CURLUE_OK) ||
+        c.url_set(u, CURLUPART_URL, url, CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK) {
         rc = bad(err, what, url, "is not a URL");
     } else {
-        rc = take_apart(u, url, what, out, err);
+        rc = take_apart(&c, u, url, what, out, err);
     }
-    if (!rc && full && !part(u, CURLUPART_URL, full, URL_MAX)) {
+    if (!rc && full && !part(&c, u, CURLUPART_URL, full, URL_MAX)) {
         rc = bad(err, what, url, "is too long");
     }
-    curl_url_cleanup(u);
+    c.url_cleanup(u);
     return rc;
 }
 

@@ -76,7 +76,7 @@ static void server_text(const struct buf *text, char *out, size_t size)
 }
 
 int registry_refusal(const struct registry *r, const struct http_reply *reply,
-                     const struct buf *text, const char *what, struct sm_error *err)
+                     const struct buf *text, const char *what, bool as_user, struct sm_error *err)
 {
     char said[160];
     server_text(text, said, sizeof said);
@@ -89,8 +89,8 @@ int registry_refusal(const struct registry *r, const struct http_reply *reply,
                        "%s denies access to %s (%s)%s; `docker login %s` or "
                        "SUPERMACHINE_REGISTRY_AUTH may help",
                        r->name.host, what,
-                       r->credential.user ? "as the user we are logged in as" : "nobody logged in",
-                       said, r->name.host);
+                       as_user ? "as the user we are logged in as" : "nobody logged in", said,
+                       r->name.host);
     case 429:
         return err_set(err, SM_EIO, "%s: too many requests%s", r->name.host, said);
     default:
@@ -232,6 +232,14 @@ static int travel(struct registry *r, struct http *h, const struct ask *ask, cha
     return rc;
 }
 
+static bool has_user(struct registry *r)
+{
+    pthread_mutex_lock(&r->lock);
+    bool user = r->credential.user != NULL;
+    pthread_mutex_unlock(&r->lock);
+    return user;
+}
+
 /* One try. reply->transient says whether another may help. */
 static int try_once(struct registry *r, struct http *h, const struct ask *ask,
                     struct http_reply *reply, struct sm_error *err)
@@ -241,7 +249,7 @@ static int try_once(struct registry *r, struct http *h, const struct ask *ask,
     int rc =
         url ? travel(r, h, ask, url, &in, reply, err) : err_set(err, SM_ENOMEM, "out of memory");
     if (!rc && reply->status != 200 && reply->status != 206) {
-        rc = registry_refusal(r, reply, &in.text, ask->what, err);
+        rc = registry_refusal(r, reply, &in.text, ask->what, has_user(r), err);
         reply->transient = passes(reply->status);
     }
     buf_fini(&in.text);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Answering a registry's challenge: Basic, or a token from the server that it names (distribution's
  * token.md and oauth.md). */
-#include <curl/curl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -99,18 +99,40 @@ static int answer_basic(struct registry *r, struct sm_error *err)
     return SM_OK;
 }
 
+/* For a URL or a form (RFC 3986 2.1); NULL when out of memory. */
+static char *escape(const char *text)
+{
+    static const char hex[] = "0123456789ABCDEF";
+    char *out = malloc(strlen(text) * 3 + 1), *p = out;
+    for (; out && *text; text++) {
+        unsigned char c = (unsigned char)*text;
+        if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+            strchr("-._~", c)) {
+            *p++ = (char)c;
+        } else {
+            *p++ = '%';
+            *p++ = hex[c >> 4];
+            *p++ = hex[c & 15];
+        }
+    }
+    if (out) {
+        *p = '\0';
+    }
+    return out;
+}
+
 /* service=...&scope=..., encoded; NULL when out of memory. */
 static char *query_of(const struct registry *r, const struct challenge *c)
 {
     char scope[NAME_PATH_MAX + 32];
     /* Our own scope: what we need, not what the registry would like us to ask for. */
     snprintf(scope, sizeof scope, "repository:%s:pull", r->name.path);
-    char *service = curl_easy_escape(NULL, c->service, 0), *s = curl_easy_escape(NULL, scope, 0);
+    char *service = escape(c->service), *s = escape(scope);
     char *query = service && s ? io_format("%s%s%sscope=%s", c->service[0] ? "service=" : "",
                                            service, c->service[0] ? "&" : "", s)
                                : NULL;
-    curl_free(service);
-    curl_free(s);
+    free(service);
+    free(s);
     return query;
 }
 
@@ -173,14 +195,14 @@ static int build(struct registry *r, const struct challenge *c, struct token_req
     t->withheld = who->user && !ours;
     char *query = query_of(r, c);
     if (query && who->user && ours && who->identity) {
-        char *token = curl_easy_escape(NULL, who->secret, 0);
+        char *token = escape(who->secret);
         t->url = strdup(c->realm);
         t->form = token ? io_format("grant_type=refresh_token&client_id=supermachine&%s"
                                     "&refresh_token=%s",
                                     query, token)
                         : NULL;
         rc = t->url && t->form ? SM_OK : SM_ENOMEM;
-        curl_free(token);
+        wipe(token);
     } else {
         t->url =
             query ? io_format("%s%s%s", c->realm, strchr(c->realm, '?') ? "&" : "?", query) : NULL;
@@ -212,7 +234,7 @@ static int answer_bearer(struct registry *r, struct http *h, const struct challe
         rc = rc ? err_wrap(err, rc, "token server") : SM_OK;
     }
     if (!rc && reply->status != 200) {
-        rc = registry_refusal(r, reply, &text, "a token", err);
+        rc = registry_refusal(r, reply, &text, "a token", r->credential.user != NULL, err);
         if (t.withheld) {
             err_set(err, rc,
                     "%s refuses a token to nobody; its token server %.150s is not of the same "

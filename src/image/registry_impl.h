@@ -38,8 +38,9 @@ int registry_authorize(struct registry *r, struct http *h, const struct challeng
 int registry_collect(void *opaque, const struct http_reply *reply, const void *data, size_t len,
                      struct sm_error *err);
 
-/* What a reply that is not what was asked for means. text: its body. */
+/* What a reply that is not what was asked for means. text: its body. as_user: somebody is logged
+ * in. Takes no lock. */
 int registry_refusal(const struct registry *r, const struct http_reply *reply,
-                     const struct buf *text, const char *what, struct sm_error *err);
+                     const struct buf *text, const char *what, bool as_user, struct sm_error *err);
 
 #endif

@@ -72,6 +72,26 @@ class RegistryCase(unittest.TestCase):
         self.r.on(pattern, lambda h: left.pop(0)(h) if left else False)
 
 
+class Library(RegistryCase):
+    """libcurl is there when a registry is asked, and only then."""
+
+    def test_not_linked(self):
+        for program in (TOOL, CLI):
+            linked = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+            self.assertNotIn("libcurl", linked)
+
+    def test_not_installed(self):
+        os.mkdir(self.dir + "/lib")
+        with open(self.dir + "/lib/libcurl.so.4", "w") as f:
+            f.write("no library")
+        self.r.add([A])
+        self.refused("libcurl 7.85 or later", "libcurl.so.4", "install it", LD_LIBRARY_PATH=self.dir + "/lib")
+        lay = Layout(self.dir + "/l")
+        lay.add(lay.image([A]))
+        self.good("oci:" + lay.path, LD_LIBRARY_PATH=self.dir + "/lib")
+        self.good()
+
+
 class Good(RegistryCase):
     def test_same_as_layout(self):
         self.r.add([A, B])
