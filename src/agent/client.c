@@ -22,6 +22,7 @@
 
 #include "agent/ring.h"
 #include "agent/wire.h"
+#include "base/clock.h"
 
 /* What a pipe that polls writable takes without blocking (pipe(7), PIPE_BUF). */
 #define CAREFUL_WRITE 4096u
@@ -500,17 +501,9 @@ static int step(struct client *c, const struct pollfd p[SLOTS], struct sm_error 
     return status;
 }
 
-static int64_t now_ms(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 static int run(struct client *c, int timeout_ms, struct sm_error *err)
 {
-    int64_t deadline = now_ms() + timeout_ms;
+    int64_t deadline = clock_ms() + timeout_ms;
     struct pollfd p[SLOTS];
 
     while (!finished(c)) {
@@ -520,7 +513,7 @@ static int run(struct client *c, int timeout_ms, struct sm_error *err)
             return err_set(err, SM_EINTR, "interrupted");
         flush(c);
         if (timeout_ms >= 0) {
-            int64_t left = deadline - now_ms();
+            int64_t left = deadline - clock_ms();
             if (left <= 0)
                 return err_set(err, SM_ETIMEDOUT, "the command still runs after %d ms", timeout_ms);
             wait = (int)left;

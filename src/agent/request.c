@@ -7,23 +7,15 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "agent/wire.h"
-
-static int64_t now_ms(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
+#include "base/clock.h"
 
 /* 0 when the wire can go on, else the error. */
 static int wait_wire(struct wire *w, int64_t deadline, struct sm_error *err)
 {
     struct pollfd p = {w->fd, (short)(POLLIN | (wire_queued(w) ? POLLOUT : 0)), 0};
-    int64_t left = deadline - now_ms();
+    int64_t left = deadline - clock_ms();
     int n = left > 0 ? poll(&p, 1, (int)left) : 0;
 
     if (n < 0 && errno != EINTR)
@@ -91,7 +83,7 @@ static int new_wire(struct wire **out, int fd, struct sm_error *err)
 
 int request_beacon(int fd, int timeout_ms, struct sm_error *err)
 {
-    int64_t deadline = now_ms() + timeout_ms;
+    int64_t deadline = clock_ms() + timeout_ms;
     struct codec_frame f;
     struct wire *w;
     int status = new_wire(&w, fd, err);
@@ -114,7 +106,7 @@ int request_beacon(int fd, int timeout_ms, struct sm_error *err)
 static int transact(int fd, enum proto_type type, const uint8_t *payload, size_t len,
                     bool hangup_is_ok, int timeout_ms, struct sm_error *err)
 {
-    int64_t deadline = now_ms() + timeout_ms;
+    int64_t deadline = clock_ms() + timeout_ms;
     struct codec_frame f;
     struct wire *w;
     int status = new_wire(&w, fd, err);

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/io.h"
 
 #define POLL_MS 50
@@ -76,25 +77,18 @@ static int spawn(struct helper *h, int in, int out, struct sm_error *err)
     return SM_OK;
 }
 
-static int64_t now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 /* All it writes, until it closes its end. */
 static int listen_to(struct helper *h, unsigned limit_ms, const atomic_bool *cancel,
                      struct buf *out, struct sm_error *err)
 {
-    int64_t end = now_ms() + limit_ms;
+    int64_t end = clock_ms() + limit_ms;
     size_t start = out->len;
     for (;;) {
         struct pollfd p = {.fd = h->out, .events = POLLIN};
         if (cancel && atomic_load(cancel)) {
             return err_set(err, SM_EINTR, "interrupted");
         }
-        if (now_ms() > end) {
+        if (clock_ms() > end) {
             return err_set(err, SM_ETIMEDOUT,
                            "the credential helper docker-credential-%s did not end within %u ms",
                            h->name, limit_ms);
@@ -124,9 +118,9 @@ static int listen_to(struct helper *h, unsigned limit_ms, const atomic_bool *can
 /* Its end, which must come soon after its output's. */
 static int reap(struct helper *h, int rc, int *status, struct sm_error *err)
 {
-    int64_t end = now_ms() + (rc ? 0 : 2000);
+    int64_t end = clock_ms() + (rc ? 0 : 2000);
     pid_t got;
-    while ((got = waitpid(h->pid, status, WNOHANG)) == 0 && now_ms() < end) {
+    while ((got = waitpid(h->pid, status, WNOHANG)) == 0 && clock_ms() < end) {
         nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
     }
     if (got == 0) {

@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "image/libcurl.h"
 
 #define HEADERS_MAX (256u << 10)
@@ -72,13 +72,6 @@ void http_free(struct http *h)
         h->curl.global_cleanup();
         free(h);
     }
-}
-
-static int64_t now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
 /* The last word before a connection: names are resolved by now. */
@@ -186,7 +179,7 @@ static size_t on_header(char *data, size_t size, size_t count, void *opaque)
 {
     struct exchange *x = opaque;
     size_t len = size * count;
-    x->heard_ms = x->header_bytes ? x->heard_ms : now_ms(); /* a drip of headers is not life */
+    x->heard_ms = x->header_bytes ? x->heard_ms : clock_ms(); /* a drip of headers is not life */
     x->header_bytes += len;
     if (x->header_bytes > HEADERS_MAX) {
         x->rc = err_set(x->err, SM_ECORRUPT, "%s sends more than %u KiB of headers", x->origin.host,
@@ -223,7 +216,7 @@ static size_t on_body(char *data, size_t size, size_t count, void *opaque)
     x->unheard += len;
     if (x->unheard >= LIFE_BYTES) { /* a byte now and then is not life */
         x->unheard = 0;
-        x->heard_ms = now_ms();
+        x->heard_ms = clock_ms();
     }
     x->rc = x->request->body(x->request->opaque, x->reply, data, len, x->err);
     return x->rc ? 0 : len;
@@ -283,7 +276,7 @@ static int drive(struct http *h, struct exchange *x, CURLcode *result)
 {
     unsigned idle = h->options.idle_ms ? h->options.idle_ms : IDLE_MS;
     int running = 1, left;
-    x->heard_ms = now_ms();
+    x->heard_ms = clock_ms();
     while (running) {
         if (h->curl.multi_perform(h->multi, &running) != CURLM_OK) {
             return err_set(x->err, SM_EIO, "libcurl failed");
@@ -291,7 +284,7 @@ static int drive(struct http *h, struct exchange *x, CURLcode *result)
         if (h->options.cancel && atomic_load(h->options.cancel)) {
             return err_set(x->err, SM_EINTR, "interrupted");
         }
-        if (running && now_ms() - x->heard_ms > idle) {
+        if (running && clock_ms() - x->heard_ms > idle) {
             x->reply->transient = true;
             return err_set(x->err, SM_ETIMEDOUT, "%s sends nothing, or next to nothing, for %u ms",
                            x->origin.host, idle);

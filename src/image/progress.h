@@ -12,7 +12,7 @@
 
 struct progress {
     pthread_mutex_t lock;
-    pthread_cond_t over;         /* signalled when done */
+    pthread_cond_t over;         /* signalled when done; clock_cond_init() */
     int done;                    /* under lock */
     size_t n;                    /* under lock; 0 until the layers are known, then fixed */
     struct progress_item *items; /* owned */

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/io.h"
 #include "image/bring_in.h"
 #include "image/catalog.h"
@@ -232,14 +233,10 @@ static void wait_for_end(struct pull *p)
 {
     bool done = false;
     while (!done) {
-        struct timespec t;
-        clock_gettime(CLOCK_REALTIME, &t);
-        t.tv_nsec += REPORT_MS * 1000000L;
-        t.tv_sec += t.tv_nsec / 1000000000;
-        t.tv_nsec %= 1000000000;
+        int64_t next = clock_ms() + REPORT_MS;
         pthread_mutex_lock(&p->progress.lock);
         if (!p->progress.done) {
-            pthread_cond_timedwait(&p->progress.over, &p->progress.lock, &t);
+            clock_wait(&p->progress.over, &p->progress.lock, next);
         }
         done = p->progress.done;
         pthread_mutex_unlock(&p->progress.lock);
@@ -261,7 +258,7 @@ int pull_image(struct store *store, const struct name *name, const struct image_
     p.http_options =
         (struct http_options){.idle_ms = p.options->idle_ms, .cancel = &p.progress.cancel};
     pthread_mutex_init(&p.progress.lock, NULL);
-    pthread_cond_init(&p.progress.over, NULL);
+    clock_cond_init(&p.progress.over);
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &old);
     int rc = pthread_create(&thread, NULL, run_thread, &p);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/io.h"
 #include "base/json_doc.h"
 #include "image/registry_impl.h"
@@ -266,15 +267,13 @@ static bool cancelled(const struct registry *r)
 static int wait_before(const struct registry *r, unsigned n, int64_t retry_after_s,
                        struct sm_error *err)
 {
-    struct timespec t;
     if (retry_after_s > RETRY_AFTER_MOST_S) {
         return err_set(err, SM_EIO, "%s asks to come back in %lld s; try again then", r->name.host,
                        (long long)retry_after_s);
     }
     unsigned ms = n > 6 ? WAIT_MOST_MS : WAIT_FIRST_MS << (n - 1);
     ms = ms < WAIT_MOST_MS ? ms : WAIT_MOST_MS;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    ms += (unsigned)(t.tv_nsec / 1000) % (ms / 4 + 1); /* many clients shall not come in step */
+    ms += (unsigned)(clock_ns() / 1000 % (ms / 4 + 1)); /* many clients shall not come in step */
     if (retry_after_s >= 0) {
         ms = (unsigned)retry_after_s * 1000;
     }

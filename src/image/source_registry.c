@@ -11,9 +11,9 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/io.h"
 
 #define PREFIX "blobs/sha256/"
@@ -123,10 +123,7 @@ static void *run_thread(void *opaque)
 static void wait_for_more(struct download *d)
 {
     while (d->have == d->pos && !d->over) {
-        struct timespec t;
-        clock_gettime(CLOCK_REALTIME, &t);
-        t.tv_sec++;
-        pthread_cond_timedwait(&d->more, &d->lock, &t);
+        clock_wait(&d->more, &d->lock, clock_ms() + 1000);
         if (d->stream.tick) {
             d->stream.tick(d->stream.tick_opaque);
         }
@@ -222,7 +219,7 @@ static int start(struct remote *r, const struct expected *what, struct store_ite
     d->into = *into;
     d->hash = hash;
     pthread_mutex_init(&d->lock, NULL);
-    pthread_cond_init(&d->more, NULL);
+    clock_cond_init(&d->more);
     if (d->item) {
         atomic_store(&d->item->state, SM_LAYER_DOWNLOADING);
     }

@@ -33,7 +33,6 @@ int store_lock_take(struct store *s, const char *name, const char *what, int *fd
 int store_lock_try(struct store *s, const char *name, int *fd, struct sm_error *err);
 void store_lock_sign(int fd);
 
-uint64_t store_now_ns(void); /* monotonic */
 /* fsync of a folder. 0, or -1 with errno. */
 int store_sync_folder(const char *path);
 

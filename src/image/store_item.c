@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/io.h"
 #include "image/seal.h"
 #include "image/store_impl.h"
@@ -192,7 +193,7 @@ int store_item_begin(struct store *s, enum store_kind kind, const char *digest,
 
 void store_item_progress(struct store_item *l)
 {
-    uint64_t now = store_now_ns();
+    uint64_t now = clock_ns();
     if (now - l->touched_ns > TOUCH_NS) {
         l->touched_ns = now;
         futimens(l->lock_fd, NULL);

@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/io.h"
 #include "image/store_impl.h"
 
@@ -52,13 +53,13 @@ static int out_of_patience(struct store *s, int fd, const char *what, struct sm_
 static int wait_for_lock(struct store *s, int fd, const char *what, struct sm_error *err)
 {
     struct timespec seen = {0};
-    uint64_t since = store_now_ns();
+    uint64_t since = clock_ns();
     while (flock(fd, LOCK_EX | LOCK_NB)) {
         if (errno != EWOULDBLOCK && errno != EINTR) {
             return err_sys(err, "store %s: cannot lock for %s", s->path, what);
         }
         struct timespec life = life_sign(fd);
-        uint64_t now = store_now_ns();
+        uint64_t now = clock_ns();
         if (life.tv_sec != seen.tv_sec || life.tv_nsec != seen.tv_nsec) {
             seen = life;
             since = now;
@@ -111,13 +112,6 @@ void store_lock_sign(int fd)
     if (ftruncate(fd, 0) == 0) {
         dprintf(fd, "pid %d", (int)getpid());
     }
-}
-
-uint64_t store_now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
 int store_sync_folder(const char *path)

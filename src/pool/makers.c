@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "pool/pool_impl.h"
 
 static uint32_t living(const struct pool *p)
@@ -45,7 +46,7 @@ static void failed(struct pool *p, int rc, const struct sm_error *error)
     p->failed++;
     p->last_error = *error;
     p->retry_delay_ms = delay < p->config.retry_max_ms ? delay : p->config.retry_max_ms;
-    p->retry_at_ms = pool_now_ms() + p->retry_delay_ms;
+    p->retry_at_ms = clock_ms() + p->retry_delay_ms;
     while (desperate(p))
         pool_answer(p, NULL, rc, error);
 }
@@ -97,7 +98,7 @@ static void *maker(void *opaque)
     struct pool *p = opaque;
     pthread_mutex_lock(&p->lock);
     while (p->n_spent || !p->closing) {
-        int64_t now = pool_now_ms(), old = expiry(p), wake = old;
+        int64_t now = clock_ms(), old = expiry(p), wake = old;
         bool put_off = now < p->retry_at_ms && !desperate(p);
         if (p->n_spent) {
             end_one(p);
@@ -108,7 +109,7 @@ static void *maker(void *opaque)
         } else {
             if (wanted(p) && (wake < 0 || p->retry_at_ms < wake))
                 wake = p->retry_at_ms;
-            pool_wait_until(&p->work, &p->lock, wake);
+            clock_wait(&p->work, &p->lock, wake);
         }
     }
     pthread_mutex_unlock(&p->lock);

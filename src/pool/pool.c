@@ -4,34 +4,9 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "pool/pool_impl.h"
-
-int64_t pool_now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-void pool_wait_until(pthread_cond_t *c, pthread_mutex_t *lock, int64_t at_ms)
-{
-    struct timespec t = {(time_t)(at_ms / 1000), (long)(at_ms % 1000) * 1000000};
-    if (at_ms < 0)
-        pthread_cond_wait(c, lock);
-    else
-        pthread_cond_timedwait(c, lock, &t);
-}
-
-static void monotonic_cond(pthread_cond_t *c)
-{
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(c, &attr);
-    pthread_condattr_destroy(&attr);
-}
 
 void pool_answer(struct pool *p, void *item, int rc, const struct sm_error *error)
 {
@@ -57,7 +32,7 @@ void pool_give(struct pool *p, void *item)
     if (p->first)
         pool_answer(p, item, 0, NULL);
     else
-        p->ready[p->n_ready++] = (struct ready){item, pool_now_ms()};
+        p->ready[p->n_ready++] = (struct ready){item, clock_ms()};
     pthread_cond_broadcast(&p->work); /* somebody has to wait for its old age */
 }
 
@@ -89,7 +64,7 @@ static int make_first(struct pool *p, struct sm_error *err)
         return rc;
     p->made++;
     p->proven = true;
-    p->ready[p->n_ready++] = (struct ready){item, pool_now_ms()};
+    p->ready[p->n_ready++] = (struct ready){item, clock_ms()};
     return 0;
 }
 
@@ -102,7 +77,7 @@ int pool_new(const struct pool_config *config, struct pool **out, struct sm_erro
     p->config = *config;
     p->last = &p->first;
     pthread_mutex_init(&p->lock, NULL);
-    monotonic_cond(&p->work);
+    clock_cond_init(&p->work);
     pthread_cond_init(&p->left, NULL);
     p->threads = calloc(config->makers, sizeof *p->threads);
     p->ready = calloc(config->max, sizeof *p->ready);
@@ -183,17 +158,17 @@ static void leave_queue(struct pool *p, struct waiter *w)
 
 static int wait_turn(struct pool *p, void **item, struct sm_error *err)
 {
-    int64_t deadline = p->config.acquire_ms < 0 ? -1 : pool_now_ms() + p->config.acquire_ms;
+    int64_t deadline = p->config.acquire_ms < 0 ? -1 : clock_ms() + p->config.acquire_ms;
     struct waiter w = {0};
     if (p->closing)
         return err_set(err, SM_EINTR, "the pool was freed");
-    monotonic_cond(&w.wake);
+    clock_cond_init(&w.wake);
     *p->last = &w;
     p->last = &w.next;
     p->n_waiting++;
     pthread_cond_broadcast(&p->work);
-    while (!w.done && (deadline < 0 || pool_now_ms() < deadline))
-        pool_wait_until(&w.wake, &p->lock, deadline);
+    while (!w.done && (deadline < 0 || clock_ms() < deadline))
+        clock_wait(&w.wake, &p->lock, deadline);
     pthread_cond_destroy(&w.wake);
     if (!w.done) {
         leave_queue(p, &w);

@@ -46,9 +46,6 @@ struct pool {
     uint64_t acquired, made, failed, expired;
 };
 
-int64_t pool_now_ms(void);
-void pool_wait_until(pthread_cond_t *c, pthread_mutex_t *lock, int64_t at_ms); /* -1: for ever */
-
 /* Threads of the pool. 0, or the error with none left running. */
 int makers_start(struct pool *p, struct sm_error *err);
 void makers_join(struct pool *p);

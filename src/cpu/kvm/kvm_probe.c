@@ -8,10 +8,10 @@
  */
 #include <pthread.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/io.h"
 #include "cpu/kvm/kvm.h"
@@ -37,29 +37,20 @@
 struct probe {
     struct engine *e;
     uint64_t host_ns; /* for the same loop */
-    struct timespec start;
+    uint64_t start_ns;
     bool fast;
     pthread_mutex_t lock;
     pthread_cond_t changed;
     bool done;
 };
 
-static uint64_t since_ns(const struct timespec *from)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)(now.tv_sec - from->tv_sec) * 1000000000ull + (uint64_t)now.tv_nsec -
-           (uint64_t)from->tv_nsec;
-}
-
 static void port_write(void *opaque, uint64_t offset, unsigned size, uint64_t value)
 {
     struct probe *p = opaque;
 
     if (offset == 0) {
-        clock_gettime(CLOCK_MONOTONIC, &p->start);
-    } else if (since_ns(&p->start) <= p->host_ns * SLOWER_FACTOR + SLOWER_NS) {
+        p->start_ns = clock_ns();
+    } else if (clock_ns() - p->start_ns <= p->host_ns * SLOWER_FACTOR + SLOWER_NS) {
         p->fast = true;
         kvm_kick(p->e, 0);
     }
@@ -107,12 +98,11 @@ static const uint8_t program[] = {
 
 static uint64_t host_loop_ns(void)
 {
-    struct timespec from;
     uint32_t turns = TURNS;
+    uint64_t from = clock_ns();
 
-    clock_gettime(CLOCK_MONOTONIC, &from);
     __asm__ volatile("1: dec %0\n\tjnz 1b" : "+r"(turns) : : "cc");
-    return since_ns(&from);
+    return clock_ns() - from;
 }
 
 static void write_guest(struct mem *m)
@@ -149,14 +139,10 @@ static int start_state(struct engine *e, struct sm_error *err)
 static void *watch(void *opaque)
 {
     struct probe *p = opaque;
-    struct timespec until;
+    int64_t until = clock_ms() + DEADLINE_MS;
 
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += DEADLINE_MS * 1000000l;
-    until.tv_sec += until.tv_nsec / 1000000000l;
-    until.tv_nsec %= 1000000000l;
     pthread_mutex_lock(&p->lock);
-    while (!p->done && pthread_cond_timedwait(&p->changed, &p->lock, &until) == 0)
+    while (!p->done && clock_wait(&p->changed, &p->lock, until) == 0)
         ;
     if (!p->done)
         kvm_kick(p->e, 0);
@@ -202,15 +188,11 @@ int kvm_probe_speed(const struct kvm_host *host, struct sm_error *err)
     struct probe p = {.lock = PTHREAD_MUTEX_INITIALIZER, .host_ns = host_loop_ns()};
     struct bus mmio = {0}, pio = {0};
     struct mem *m;
-    pthread_condattr_t attr;
     int rc = mem_new(MEMORY_BYTES, &m, err);
 
     if (rc)
         return rc;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&p.changed, &attr);
-    pthread_condattr_destroy(&attr);
+    clock_cond_init(&p.changed);
     write_guest(m);
     struct engine_config config = {
         .mem = m, .mmio = &mmio, .pio = &pio, .n_vcpus = 1, .cpu_model = "v2"};
