@@ -20,6 +20,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/thread.h"
+
 #define BATCH 64
 #define MAX_YIELDS 64
 #define WAKE_TOKEN 0 /* generations start at 1, so no source has it */
@@ -134,8 +136,7 @@ int loop_start(struct loop *l, struct sm_error *err)
 {
     assert(!l->running);
     atomic_store(&l->stop, false);
-    errno = pthread_create(&l->thread, NULL, loop_main, l);
-    if (errno != 0)
+    if (thread_start(&l->thread, loop_main, l) != 0)
         return err_sys(err, "cannot start the I/O thread");
     l->running = true;
     return 0;

@@ -3,10 +3,10 @@
 #include "image/bring_in.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/thread.h"
 #include "image/ingest.h"
 
 struct work {
@@ -68,14 +68,10 @@ static void run_all(struct work *w)
 {
     pthread_t threads[BRING_IN_THREADS - 1];
     size_t n = 0, most = w->plan->n_layers - 1;
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &old);
     while (w->src->parallel && n < most && n < BRING_IN_THREADS - 1 &&
-           pthread_create(&threads[n], NULL, run, w) == 0) {
+           thread_start(&threads[n], run, w) == 0) {
         n++;
     }
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
     run(w);
     while (n > 0) {
         pthread_join(threads[--n], NULL);

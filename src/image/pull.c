@@ -5,7 +5,6 @@
  */
 #include "image/pull.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/io.h"
+#include "base/thread.h"
 #include "image/bring_in.h"
 #include "image/catalog.h"
 #include "image/platform.h"
@@ -254,16 +254,11 @@ int pull_image(struct store *store, const struct name *name, const struct image_
                      .image = image,
                      .document_held = STORE_HELD_NONE};
     pthread_t thread;
-    sigset_t all, old;
     p.http_options =
         (struct http_options){.idle_ms = p.options->idle_ms, .cancel = &p.progress.cancel};
     pthread_mutex_init(&p.progress.lock, NULL);
     clock_cond_init(&p.progress.over);
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &old);
-    int rc = pthread_create(&thread, NULL, run_thread, &p);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (rc) {
+    if (thread_start(&thread, run_thread, &p)) {
         p.rc = err_set(&p.err, SM_ENOMEM, "cannot start a thread for a pull");
     } else {
         wait_for_end(&p);

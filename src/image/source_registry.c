@@ -8,13 +8,13 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/io.h"
+#include "base/thread.h"
 
 #define PREFIX "blobs/sha256/"
 
@@ -204,7 +204,6 @@ static int start(struct remote *r, const struct expected *what, struct store_ite
 {
     struct download *d = calloc(1, sizeof *d);
     struct hash *hash = hash_new();
-    sigset_t all, old;
     if (!d || !hash) {
         free(d);
         hash_free(hash);
@@ -223,11 +222,7 @@ static int start(struct remote *r, const struct expected *what, struct store_ite
     if (d->item) {
         atomic_store(&d->item->state, SM_LAYER_DOWNLOADING);
     }
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &old);
-    int rc = pthread_create(&d->thread, NULL, run_thread, d);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (rc) {
+    if (thread_start(&d->thread, run_thread, d)) {
         pthread_cond_destroy(&d->more);
         pthread_mutex_destroy(&d->lock);
         hash_free(hash);

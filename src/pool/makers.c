@@ -5,10 +5,10 @@
  * what is too old, sleep until something changes or is due.
  */
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/thread.h"
 #include "pool/pool_impl.h"
 
 static uint32_t living(const struct pool *p)
@@ -118,18 +118,13 @@ static void *maker(void *opaque)
 
 int makers_start(struct pool *p, struct sm_error *err)
 {
-    sigset_t all, old;
     int rc = 0;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
     while (!rc && p->n_threads < p->config.makers) {
-        errno = pthread_create(&p->threads[p->n_threads], NULL, maker, p);
-        if (errno)
+        if (thread_start(&p->threads[p->n_threads], maker, p))
             rc = err_sys(err, "cannot start a thread");
         else
             p->n_threads++;
     }
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (rc) {
         pthread_mutex_lock(&p->lock);
         p->closing = true;

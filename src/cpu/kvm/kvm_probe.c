@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/io.h"
+#include "base/thread.h"
 #include "cpu/kvm/kvm.h"
 
 #define CPUINFO_MAX (8u << 20)
@@ -153,14 +154,9 @@ static void *watch(void *opaque)
 static int run_guest(struct probe *p, struct sm_error *err)
 {
     enum vcpu_exit exit;
-    sigset_t all, old;
     pthread_t watcher;
 
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    int failed = pthread_create(&watcher, NULL, watch, p);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (failed)
+    if (thread_start(&watcher, watch, p) != 0)
         return err_set(err, SM_ENOMEM, "kvm: cannot start a thread");
     int rc = kvm_run_vcpu(p->e, 0, &exit, err);
     pthread_mutex_lock(&p->lock);
