@@ -273,24 +273,39 @@ static bool same_memory(const struct oc_case *c, const struct insn *i, const uin
            same_words(c, i, pristine, soft, host) && same_words(c, i, pristine, host, soft);
 }
 
-/* Code that changed itself into an instruction that is never generated: what stopped there is the
- * host's kernel or hypervisor, not its CPU. */
-static bool became_excluded(const uint8_t *pristine, const struct oc_result *soft,
-                            const struct oc_result *host)
+/* The instruction that the host stopped at, as its memory is now: a case may have changed itself.
+ * Where it did not stop short, or nothing can be decoded, as insn_at(). */
+static bool insn_now(const struct oc_case *c, const uint8_t *pristine, const struct oc_result *host,
+                     struct insn *out)
 {
     uint8_t code[INSN_MAX_LEN];
-    struct insn i;
-    int64_t flat = oc_flat(host->rip);
-    if (soft->rip != host->rip || flat < 0) {
-        return false;
-    }
-    for (unsigned k = 0; k < sizeof code; k++) {
+    int64_t flat = completed(host) ? -1 : oc_flat(host->rip);
+    for (unsigned k = 0; flat >= 0 && k < sizeof code; k++) {
         uint32_t at = ((uint32_t)flat + k) % OC_IMAGE;
         uint64_t background;
         memcpy(&background, pristine + (at & ~7u), 8);
         code[k] = (uint8_t)(word_of(host, at & ~7u, background) >> at % 8 * 8);
     }
-    return insn_decode(code, sizeof code, &i) == INSN_OK && gen_excluded(INSN_MODEL_V3, i.desc);
+    if (flat >= 0 && insn_decode(code, sizeof code, out) == INSN_OK) {
+        return true;
+    }
+    insn_at(c, host->rip, out);
+    return false;
+}
+
+/* Code that changed itself into an instruction that is never generated: what stopped there may be
+ * the host's kernel or hypervisor, not its CPU. */
+static bool became_excluded(const struct insn *i, const struct oc_result *soft,
+                            const struct oc_result *host)
+{
+    return soft->rip == host->rip && gen_excluded(INSN_MODEL_V3, i->desc);
+}
+
+/* A near branch with a 66 prefix, which is never generated: AMD makes RIP 16 bits wide, Intel and
+ * the engine ignore the prefix (SDM vol. 2, Jcc). */
+static bool branch_truncated(const struct oc_result *soft, const struct oc_result *host)
+{
+    return host->trap == V_PF && (host->err & 16) && host->rip < 0x10000 && soft->rip != host->rip;
 }
 
 const char *oracle_differ(const struct oc_case *c, const uint8_t *pristine,
@@ -301,9 +316,9 @@ const char *oracle_differ(const struct oc_case *c, const uint8_t *pristine,
     if (pending_ignored(&i, soft, host)) {
         return NULL;
     }
-    insn_at(c, host->rip, &i);
+    bool now = insn_now(c, pristine, host, &i);
     if (amd_faults(&i, soft, host) || segment_wraps(&i, host) || gather_stepped(&i, soft, host) ||
-        (c->n_insns > 1 && became_excluded(pristine, soft, host))) {
+        (now && became_excluded(&i, soft, host)) || branch_truncated(soft, host)) {
         return NULL;
     }
     if (soft->trap != host->trap && !either_fault(c, &i, soft, host)) {
