@@ -11,6 +11,21 @@
 #define ENGINES_MAX 4
 #define FILES 3
 
+/* Layers of the jail, and what a host without one has to change. */
+static const struct {
+    unsigned bit;
+    const char *name, *missing;
+} layers[] = {
+    {SM_JAIL_NO_NEW_PRIVS, "no-new-privileges", "the kernel is too old"},
+    {SM_JAIL_SECCOMP, "seccomp", "this is a build for tests, with sanitizers"},
+    {SM_JAIL_CAPABILITIES, "no-capabilities", "the kernel refused to drop them"},
+    {SM_JAIL_NAMESPACES, "namespaces",
+     "unprivileged user namespaces are switched off (sysctl kernel.unprivileged_userns_clone, "
+     "user.max_user_namespaces, or AppArmor)"},
+    {SM_JAIL_LANDLOCK, "landlock", "the kernel has it not, or not switched on (lsm= at boot)"},
+};
+#define LAYERS (sizeof layers / sizeof layers[0])
+
 enum { OPT_JSON = 1 };
 
 const struct opt doctor_options[] = {
@@ -33,6 +48,8 @@ struct doctor {
     struct sm_error store_error; /* code 0: the store is usable, and what follows is known */
     char store[4200];
     bool writable;
+    unsigned jail;              /* bits of enum sm_jail */
+    struct sm_error jail_error; /* code 0: jail is known */
     struct doctor_file files[FILES];
     bool fine;
 };
@@ -67,8 +84,26 @@ static void look(struct doctor *d)
     for (int i = 0; i < FILES; i++)
         d->fine &= d->files[i].present;
     snprintf(d->store, sizeof d->store, "%s", sm_store_path(store));
+    sm_jail_probe(store, &d->jail, &d->jail_error);
+    d->fine &= d->jail_error.code == 0;
     d->writable = access(d->store, W_OK | X_OK) == 0;
     sm_store_free(store);
+}
+
+static void print_jail(const struct doctor *d)
+{
+    if (d->jail_error.code) {
+        printf("jail             not usable: %s\n", d->jail_error.text);
+        return;
+    }
+    printf("jail            ");
+    for (size_t i = 0; i < LAYERS; i++)
+        if (d->jail & layers[i].bit)
+            printf(" %s", layers[i].name);
+    putchar('\n');
+    for (size_t i = 0; i < LAYERS; i++)
+        if (!(d->jail & layers[i].bit))
+            printf("                 without %s: %s\n", layers[i].name, layers[i].missing);
 }
 
 static void print_text(const struct doctor *d)
@@ -96,6 +131,7 @@ static void print_text(const struct doctor *d)
             printf(" (%.1f MiB)", (double)f->bytes / (1 << 20));
         putchar('\n');
     }
+    print_jail(d);
     printf("store            %s%s\n", d->store,
            d->writable ? "" : " (cannot be written: only images that are in it can be used)");
     printf("%s\n", d->fine ? "all is well" : "something is missing");
@@ -104,6 +140,18 @@ static void print_text(const struct doctor *d)
 static const char *json_bool(bool b)
 {
     return b ? "true" : "false";
+}
+
+static void print_json_jail(const struct doctor *d)
+{
+    printf(", \"jail\": {\"usable\": %s", json_bool(!d->jail_error.code));
+    if (d->jail_error.code) {
+        printf(", ");
+        put_member("reason", d->jail_error.text);
+    }
+    for (size_t i = 0; i < LAYERS && !d->jail_error.code; i++)
+        printf(", \"%s\": %s", layers[i].name, json_bool(d->jail & layers[i].bit));
+    putchar('}');
 }
 
 static void print_json(const struct doctor *d)
@@ -132,7 +180,10 @@ static void print_json(const struct doctor *d)
         put_member("path", d->store);
         printf(", \"writable\": %s", json_bool(d->writable));
     }
-    printf("}, \"files\": [");
+    putchar('}');
+    if (!d->store_error.code)
+        print_json_jail(d);
+    printf(", \"files\": [");
     for (int i = 0; i < FILES && !d->store_error.code; i++) {
         const struct doctor_file *f = &d->files[i];
         printf("%s{", i ? ", " : "");

@@ -10,11 +10,11 @@
  *         sm_vm_start(image, NULL, &vm, &err) || sm_exec_output(vm, &spec, 0, -1, &out, &err))
  *         errx(1, "%s", err.text);
  *
- * What the library does to your process: it starts threads (per VM one per vCPU, one for devices
- * and one that waits for the VM's end) and maps memory. It installs no signal handler, never
- * prints, never exits, and never touches the working directory, umask, locale or environment; it
- * reads the environment only where a comment here says so. Its threads have all signals blocked but
- * faults.
+ * What the library does to your process: per VM it starts a child process (supermachine-vmm, in a
+ * session of its own, which ends with yours whatever happens) and one thread with all signals
+ * blocked. It installs no signal handler, never prints, never exits, and never touches the working
+ * directory, umask, locale or environment; it reads the environment only where a comment here says
+ * so. It waits for its own children only, and can do without: SIGCHLD is yours.
  *
  * Conventions. Functions that can fail return 0 or one of enum sm_status. Results come through
  * out-parameters, which are NULL (or zero) after a failure. Strings and arrays passed in are
@@ -106,6 +106,20 @@ int sm_store_open(const struct sm_store_config *config, sm_store **out, struct s
 void sm_store_free(sm_store *store);
 const char *sm_store_path(const sm_store *store);     /* absolute; as long as the store */
 const char *sm_store_data_dir(const sm_store *store); /* as long as the store; "" if not found */
+
+/* What holds a guest that has broken out of its virtual machine: layers that work without each
+ * other around each VM's process. The first two are in force on every host. */
+enum sm_jail {
+    SM_JAIL_NO_NEW_PRIVS = 1,
+    SM_JAIL_SECCOMP = 2,      /* a list of permitted system calls for each thread */
+    SM_JAIL_CAPABILITIES = 4, /* none left */
+    SM_JAIL_NAMESPACES = 8,   /* user, mount (an empty root), network, IPC, UTS */
+    SM_JAIL_LANDLOCK = 16,    /* no file can be opened */
+};
+/* Which of them this host offers: start a VM's process without a VM, and ask. *layers: bits of enum
+ * sm_jail. SM_ENOTFOUND: supermachine-vmm is not installed; SM_EENGINE, SM_EIO: it cannot run. Any
+ * thread. */
+int sm_jail_probe(const sm_store *store, unsigned *layers, struct sm_error *err);
 
 /* --- Images --- */
 
@@ -319,7 +333,8 @@ struct sm_vm_config {
     uint32_t snapshots;  /* enum sm_snapshots */
     uint32_t start_ms;   /* give up when the guest is not ready after this time; 0: 120000 */
     /* Console bytes of the guest (kernel messages), as hostile as all that comes from there. Called
-     * on a thread of the VM until it has ended; NULL drops them. */
+     * on the VM's thread until it has ended, and must not call sm_... on the VM; NULL drops them.
+     */
     void (*console)(void *opaque, const void *data, size_t len);
     void *console_opaque;
     const char *cpu; /* processor model "v2" or "v3" (x86-64-v2, -v3); NULL: the host's highest */
@@ -392,7 +407,7 @@ enum sm_vm_state {
     SM_VM_POWERED_OFF = 2,
     SM_VM_RESET = 3,    /* rebooted, or crashed so hard that a processor resets itself */
     SM_VM_PANICKED = 4, /* the guest kernel panicked */
-    SM_VM_FAILED = 5,   /* the engine or a device failed */
+    SM_VM_FAILED = 5,   /* the engine or a device failed, or the VM's process died */
 };
 enum sm_vm_state sm_vm_state(sm_vm *vm); /* any thread */
 

@@ -3,13 +3,13 @@
 #ifndef SM_API_API_H
 #define SM_API_API_H
 
-#include <pthread.h>
 #include <stdbool.h>
 
 #include "cpu/engine.h"
 #include "image/image.h"
 #include "supermachine.h"
 #include "vm/vm.h"
+#include "worker/worker.h"
 
 #define SM_API __attribute__((visibility("default")))
 
@@ -29,27 +29,23 @@ struct sm_image {
 };
 
 struct sm_vm {
-    struct vm *vm;            /* owned */
+    struct worker *worker;    /* owned */
     struct string_list env;   /* the image's */
     char *working_dir, *user; /* owned; the image's, or NULL */
     void (*console)(void *opaque, const void *data, size_t len);
-    void *console_opaque;  /* borrowed */
-    pthread_mutex_t lock;  /* of execs */
-    struct sm_exec *execs; /* borrowed: linked list of those not freed yet */
-    pthread_t watcher;     /* hangs up on execs when the VM ends */
-    bool watching;
-    int quit_fd; /* eventfd: ends watcher */
+    void *console_opaque; /* borrowed */
 };
 
 /* Folder of the files that come with the library (supermachine.h, data_dir). wanted may be NULL.
  * The caller frees; "" when there is none, NULL when out of memory. */
 char *data_find(const char *wanted);
 
+/* supermachine-vmm, which comes with the files in data_dir. The caller frees; NULL when out of
+ * memory. */
+char *data_find_vmm(const char *data_dir);
+
 /* The engine that a public number means here. SM_EINVAL, or SM_EENGINE with the way out. */
 int engines_choose(uint32_t wanted, const struct engine_ops **out, struct sm_error *err);
-
-/* The VM is ending: no byte will come any more. Hang up on what waits for one. */
-void exec_hang_up_all(struct sm_vm *vm);
 
 /*
  * Config structs begin with their size, so that later versions can add fields: copy what the caller

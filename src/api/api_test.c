@@ -5,8 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <dirent.h>
+#include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/pidfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "api_fixture.h"
@@ -215,6 +219,171 @@ static void test_guest_ends(void **state)
     }
 }
 
+/* The first child of this process. */
+static pid_t find_child(void)
+{
+    char text[64] = "";
+    FILE *f = fopen("/proc/thread-self/children", "r");
+    assert_non_null(f);
+    assert_non_null(fgets(text, sizeof text, f));
+    fclose(f);
+    return (pid_t)strtol(text, NULL, 10);
+}
+
+/* A VM's process that is killed is an error on that VM, and the other goes on. */
+static void test_killed_process(void **state)
+{
+    const char *const argv[] = {"sleep", "1000", NULL};
+    struct sm_exec_spec spec = SM_EXEC_SPEC_INIT;
+    struct sm_outcome outcome;
+    struct sm_output out;
+    struct sm_error err = {0};
+    sm_exec *exec;
+    sm_vm *vm = start(*state, NULL);
+    pid_t pid = find_child();
+    sm_vm *other = start(*state, NULL);
+    spec.argv = argv;
+    assert_int_equal(sm_exec_start(vm, &spec, &exec, &err), 0);
+    assert_int_equal(sm_exec_wait(exec, 200, &outcome, &err), SM_ETIMEDOUT);
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(sm_exec_wait(exec, -1, &outcome, &err), SM_EENGINE);
+    assert_non_null(strstr(err.text, "killed by signal 9"));
+    sm_exec_free(exec);
+    assert_int_equal(sm_vm_state(vm), SM_VM_FAILED);
+    assert_int_equal(sm_exec_start(vm, &spec, &exec, &err), SM_EENGINE);
+    output(other, "echo alive", &out);
+    assert_string_equal(out.out, "alive\n");
+    sm_output_fini(&out);
+    sm_vm_free(vm);
+    sm_vm_free(other);
+}
+
+/* The value of a line of a thread's status; -1 if there is none. */
+static long long status_of(const char *path, const char *name)
+{
+    char line[256];
+    long long value = -1;
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    while (fgets(line, sizeof line, f))
+        if (strncmp(line, name, strlen(name)) == 0 && line[strlen(name)] == ':')
+            value = strtoll(line + strlen(name) + 1, NULL, 16);
+    fclose(f);
+    return value;
+}
+
+static int count_entries(const char *path, void (*each)(const char *path, unsigned jail),
+                         unsigned jail)
+{
+    char file[512];
+    int n = 0;
+    DIR *dir = opendir(path);
+    assert_non_null(dir);
+    for (struct dirent *d; (d = readdir(dir));) {
+        if (d->d_name[0] == '.')
+            continue;
+        snprintf(file, sizeof file, "%s/%s", path, d->d_name);
+        if (each)
+            each(file, jail);
+        n++;
+    }
+    closedir(dir);
+    return n;
+}
+
+static void check_thread(const char *path, unsigned jail)
+{
+    char file[600];
+    snprintf(file, sizeof file, "%s/status", path);
+    assert_int_equal(status_of(file, "NoNewPrivs"), 1);
+    assert_int_equal(status_of(file, "Seccomp"), jail & SM_JAIL_SECCOMP ? 2 : 0);
+    assert_int_equal(status_of(file, "CapEff"), 0);
+    assert_int_equal(status_of(file, "CapPrm"), 0);
+    assert_int_equal(status_of(file, "CapBnd"), 0);
+}
+
+/* Nothing but what a VM needs: no file that can be read, no socket but to us. */
+static void check_file(const char *path, unsigned jail)
+{
+    static const char *const known[] = {"/dev/null", "/dev/kvm", "socket:[", "anon_inode:",
+                                        "/memfd:",   "/pagemap", "/ram",     "/state"};
+    char to[512];
+    ssize_t len = readlink(path, to, sizeof to - 1);
+    assert_true(len > 0);
+    to[len] = 0;
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (strstr(to, known[i]))
+            return;
+    fail_msg("%s is %s", path, to);
+}
+
+/* The jail of a VM that runs, seen from outside: every thread, every descriptor. */
+static void test_jailed_process(void **state)
+{
+    struct fixture *f = *state;
+    struct sm_error err = {0};
+    struct sm_vm_config config = SM_VM_CONFIG_INIT;
+    struct sm_output out;
+    unsigned jail;
+    char path[64];
+    config.vcpus = 2;
+    assert_int_equal(sm_jail_probe(f->store, &jail, &err), 0);
+    for (int boot = 0; boot < 2; boot++) {
+        config.snapshots = boot ? SM_SNAPSHOTS_NEVER : SM_SNAPSHOTS_AUTO;
+        sm_vm *vm = start(f, &config);
+        output(vm, "true", &out);
+        sm_output_fini(&out);
+        pid_t pid = find_child();
+        snprintf(path, sizeof path, "/proc/%d/task", pid);
+        assert_true(count_entries(path, check_thread, jail) >= 4);
+        snprintf(path, sizeof path, "/proc/%d/fd", pid);
+        assert_true(count_entries(path, check_file, jail) > 4);
+        snprintf(path, sizeof path, "/proc/%d/root", pid);
+        if (jail & SM_JAIL_NAMESPACES)
+            assert_int_equal(count_entries(path, NULL, jail), 0);
+        if (jail & SM_JAIL_SECCOMP) { /* a sanitizer reads its options from there */
+            snprintf(path, sizeof path, "/proc/%d/environ", pid);
+            FILE *environment = fopen(path, "r");
+            assert_non_null(environment);
+            assert_int_equal(fgetc(environment), EOF);
+            fclose(environment);
+        }
+        sm_vm_free(vm);
+    }
+}
+
+/* The owner's death is the VM's, however it comes. */
+static void test_owner_dies(void **state)
+{
+    struct fixture *f = *state;
+    int pipes[2];
+    pid_t child = -1;
+    char byte;
+    assert_int_equal(pipe(pipes), 0);
+    pid_t owner = fork();
+    if (owner == 0) {
+        struct sm_error err;
+        sm_vm *vm;
+        if (sm_vm_start(f->image, NULL, &vm, &err) != 0)
+            _exit(1);
+        pid_t pid = find_child();
+        if (write(pipes[1], &pid, sizeof pid) != sizeof pid)
+            _exit(1);
+        pause();
+    }
+    close(pipes[1]);
+    assert_int_equal(read(pipes[0], &child, sizeof child), sizeof child);
+    int pidfd = pidfd_open(child, 0);
+    assert_true(pidfd >= 0);
+    kill(owner, SIGKILL);
+    waitpid(owner, NULL, 0);
+    assert_int_equal(read(pipes[0], &byte, 1), 0);
+    struct pollfd p = {.fd = pidfd, .events = POLLIN};
+    assert_int_equal(poll(&p, 1, 20000), 1);
+    close(pidfd);
+    close(pipes[0]);
+}
+
 static void test_bad_configs(void **state)
 {
     struct fixture *f = *state;
@@ -269,6 +438,17 @@ static void test_commands_of_images(void **state)
     assert_null(argv);
 }
 
+static void test_jail(void **state)
+{
+    struct fixture *f = *state;
+    struct sm_error err = {0};
+    unsigned layers;
+    if (sm_jail_probe(f->store, &layers, &err) != 0)
+        fail_msg("%s", err.text);
+    assert_true(layers & SM_JAIL_NO_NEW_PRIVS);
+    assert_true(layers & SM_JAIL_CAPABILITIES);
+}
+
 static void test_engines(void **state)
 {
     struct sm_engine_info info;
@@ -294,7 +474,7 @@ static int count_fds(void)
     return n;
 }
 
-/* A VM leaves nothing behind in the process: descriptors, threads. */
+/* A VM leaves nothing behind: descriptors, threads, a process. */
 static void test_nothing_left(void **state)
 {
     struct sm_output out;
@@ -313,6 +493,8 @@ static void test_nothing_left(void **state)
     assert_int_equal(tasks, 1);
 #endif
     assert_true(tasks >= 1);
+    assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+    assert_int_equal(errno, ECHILD);
 }
 
 int main(void)
@@ -328,6 +510,10 @@ int main(void)
         cmocka_unit_test(test_parallel),
         cmocka_unit_test(test_stop),
         cmocka_unit_test(test_guest_ends),
+        cmocka_unit_test(test_killed_process),
+        cmocka_unit_test(test_jailed_process),
+        cmocka_unit_test(test_owner_dies),
+        cmocka_unit_test(test_jail),
         cmocka_unit_test(test_bad_configs),
         cmocka_unit_test(test_nothing_left),
     };

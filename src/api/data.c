@@ -2,6 +2,8 @@
 /*
  * Where the library's own files are. In a build folder the program is OUT/cli/supermachine and the
  * files are OUT/guest and OUT/images; installed they are PREFIX/share/supermachine/{guest,images}.
+ * The program of a VM's process is OUT/src/worker/supermachine-vmm, installed it is
+ * PREFIX/libexec/supermachine/supermachine-vmm.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -49,4 +51,17 @@ char *data_find(const char *wanted)
     if (!found)
         found = try_dir(SM_DATA_DIR, "");
     return found ? found : strdup("");
+}
+
+char *data_find_vmm(const char *data_dir)
+{
+    static const char *const beside[] = {"/src/worker/supermachine-vmm",
+                                         "/../../libexec/supermachine/supermachine-vmm"};
+    for (size_t i = 0; i < sizeof beside / sizeof beside[0]; i++) {
+        char *path = io_format("%s%s", data_dir, beside[i]);
+        if (!path || access(path, X_OK) == 0)
+            return path;
+        free(path);
+    }
+    return strdup(SM_LIBEXEC_DIR "/supermachine-vmm");
 }

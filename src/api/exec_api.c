@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Commands: the image's config merged with the caller's wishes, and a client of the agent on a
- * connection of its own. The list of execs exists for one reason: to hang up when the VM ends.
+ * connection of its own.
  */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "agent/client.h"
@@ -21,7 +20,6 @@ struct sm_exec {
     struct sm_vm *vm; /* borrowed */
     struct client *client;
     int fd;
-    struct sm_exec *next, **link; /* vm->execs, under vm->lock */
 };
 
 /* Take NAME out of an environment. */
@@ -62,35 +60,12 @@ static int explain(struct sm_exec *e, int rc, struct sm_error *err)
 {
     enum vm_end end;
     int fd = -1;
-    if (rc != SM_EGUEST || vm_wait(e->vm->vm, END_GRACE_MS, &end, NULL) != 0)
+    if (rc != SM_EGUEST || worker_wait(e->vm->worker, END_GRACE_MS, &end, NULL) != 0)
         return rc;
-    rc = vm_connect(e->vm->vm, PROTO_PORT, &fd, err);
+    rc = worker_connect(e->vm->worker, PROTO_PORT, &fd, err);
     if (fd >= 0)
         close(fd);
     return rc ? rc : err_set(err, SM_EGUEST, "the guest ended");
-}
-
-void exec_hang_up_all(struct sm_vm *vm)
-{
-    pthread_mutex_lock(&vm->lock);
-    for (struct sm_exec *e = vm->execs; e; e = e->next)
-        shutdown(e->fd, SHUT_RDWR);
-    pthread_mutex_unlock(&vm->lock);
-}
-
-static void enlist(struct sm_exec *e)
-{
-    struct sm_vm *vm = e->vm;
-    enum vm_end end;
-    pthread_mutex_lock(&vm->lock);
-    e->next = vm->execs;
-    e->link = &vm->execs;
-    if (e->next)
-        e->next->link = &e->next;
-    vm->execs = e;
-    if (vm_wait(vm->vm, 0, &end, NULL) == 0) /* the watcher may have passed already */
-        shutdown(e->fd, SHUT_RDWR);
-    pthread_mutex_unlock(&vm->lock);
 }
 
 static int start(sm_vm *vm, const struct client_spec *spec, sm_exec **out, struct sm_error *err)
@@ -100,14 +75,13 @@ static int start(sm_vm *vm, const struct client_spec *spec, sm_exec **out, struc
         return err_set(err, SM_ENOMEM, "out of memory");
     e->vm = vm;
     e->fd = -1;
-    int rc = vm_connect(vm->vm, PROTO_PORT, &e->fd, err);
+    int rc = worker_connect(vm->worker, PROTO_PORT, &e->fd, err);
     if (!rc)
         rc = client_new(&e->client, e->fd, spec, err);
     if (rc) {
         sm_exec_free(e);
         return rc;
     }
-    enlist(e);
     *out = e;
     return 0;
 }
@@ -185,13 +159,6 @@ SM_API void sm_exec_free(sm_exec *e)
 {
     if (!e)
         return;
-    if (e->link) {
-        pthread_mutex_lock(&e->vm->lock);
-        *e->link = e->next;
-        if (e->next)
-            e->next->link = e->link;
-        pthread_mutex_unlock(&e->vm->lock);
-    }
     client_free(e->client);
     if (e->fd >= 0)
         close(e->fd);

@@ -39,9 +39,10 @@ int start_files_init(struct start_files *f, const sm_image *image, const char *k
             SM_DATA_DIR);
     f->kernel = kernel ? strdup(kernel) : io_format("%s/guest/vmlinuz", image->data_dir);
     f->initramfs = io_format("%s/guest/initramfs.cpio", image->data_dir);
+    f->vmm = data_find_vmm(image->data_dir);
     f->layers = calloc(i->n_layers, sizeof *f->layers);
     f->layer_ids = calloc(i->n_layers, sizeof *f->layer_ids);
-    if (!f->kernel || !f->initramfs || !f->layers || !f->layer_ids) {
+    if (!f->kernel || !f->initramfs || !f->vmm || !f->layers || !f->layer_ids) {
         start_files_fini(f);
         return err_set(err, SM_ENOMEM, "out of memory");
     }
@@ -57,6 +58,7 @@ void start_files_fini(struct start_files *f)
 {
     free(f->kernel);
     free(f->initramfs);
+    free(f->vmm);
     free(f->layers);
     free(f->layer_ids);
     *f = (struct start_files){0};
@@ -76,8 +78,8 @@ int start_key(const sm_image *image, struct start_files *f, const struct vm_conf
                             "cpu %s %s\ncommand line %s\nkernel %s\ninitramfs %s\nimage %s\n",
                             SM_VERSION, SNAPSHOT_FORMAT, PROTO_VERSION,
                             (unsigned long long)config->memory_bytes, config->vcpus, config->cpu,
-                            model_host_is_amd() ? "amd" : "intel", vm_base_cmdline,
-                            f->kernel_digest, f->initramfs_digest, image->image->config_digest);
+                            model_host_vendor(), vm_base_cmdline, f->kernel_digest,
+                            f->initramfs_digest, image->image->config_digest);
     for (unsigned i = 0; i < f->n_layers; i++)
         failed |= buf_printf(&text, "layer %s\n", f->layer_ids[i]);
     if (!failed)
@@ -141,7 +143,7 @@ static uint64_t realtime_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-int start_identity(struct vm *vm, int timeout_ms, struct sm_error *err)
+int start_identity(struct worker *worker, int timeout_ms, struct sm_error *err)
 {
     uint8_t id[PROTO_MACHINE_ID_LEN / 2], entropy[ENTROPY_BYTES];
     char hostname[HOSTNAME_LEN + 1], machine_id[PROTO_MACHINE_ID_LEN + 1];
@@ -153,7 +155,7 @@ int start_identity(struct vm *vm, int timeout_ms, struct sm_error *err)
     to_hex(id, HOSTNAME_LEN, hostname);
     rc = random_bytes(id, sizeof id, err);
     to_hex(id, PROTO_MACHINE_ID_LEN, machine_id);
-    rc = rc ? rc : vm_connect(vm, PROTO_PORT, &fd, err);
+    rc = rc ? rc : worker_connect(worker, PROTO_PORT, &fd, err);
     if (rc)
         return rc;
     struct request_setup setup = {
@@ -221,36 +223,53 @@ bool start_same_warmup(const struct snapshot *s, const char *const *warmup)
 
 /* The guest's side of our connections: streams that are still open when the snapshot is taken are
  * reset in every VM that it becomes. */
-static void wait_for_streams(struct vm *vm)
+static void wait_for_streams(struct worker *worker)
 {
     const struct timespec step = {.tv_nsec = 1000000};
-    for (int ms = 0; ms < STREAMS_WAIT_MS && vm_streams(vm) > 0; ms++)
+    unsigned n;
+    for (int ms = 0; ms < STREAMS_WAIT_MS; ms++) {
+        if (worker_streams(worker, &n, NULL) != 0 || n == 0)
+            return;
         nanosleep(&step, NULL);
+    }
 }
 
-static int make_small(struct vm *vm, struct sm_error *err)
+static int make_small(struct worker *worker, struct sm_error *err)
 {
     int fd;
-    int rc = vm_connect(vm, PROTO_PORT, &fd, err);
+    int rc = worker_connect(worker, PROTO_PORT, &fd, err);
     if (rc)
         return rc;
     rc = request_bake(fd, BAKE_MS, err);
     close(fd);
-    wait_for_streams(vm);
+    wait_for_streams(worker);
     return rc;
 }
 
-int start_snapshot(struct vm *vm, const sm_image *image, const struct start_files *f,
-                   const char *const *warmup, const char *folder, struct sm_error *err)
+static int save_ram(void *opaque, int fd, char digest[DIGEST_STR_SIZE], struct sm_error *err)
 {
+    return worker_save_ram(opaque, fd, digest, err);
+}
+
+static int save_state(void *opaque, int fd, const uint8_t digest[STATE_DIGEST_SIZE],
+                      struct sm_error *err)
+{
+    return worker_save_state(opaque, fd, digest, err);
+}
+
+int start_snapshot(struct sm_vm *vm, const struct vm_config *machine, const sm_image *image,
+                   const struct start_files *f, const char *const *warmup, const char *folder,
+                   struct sm_error *err)
+{
+    struct snapshot_source source = {.ram = save_ram, .state = save_state, .opaque = vm->worker};
     json_t *doc = document(image, f, warmup);
-    int rc = doc ? make_small(vm, err) : err_set(err, SM_ENOMEM, "out of memory");
+    int rc = doc ? make_small(vm->worker, err) : err_set(err, SM_ENOMEM, "out of memory");
     if (!rc)
-        rc = vm_pause(vm, err);
+        rc = worker_pause(vm->worker, err);
     if (!rc) {
         struct snapshot_meta meta = {.layer_ids = f->layer_ids, .document = doc};
-        rc = snapshot_save(vm, folder, &meta, err);
-        vm_resume(vm);
+        rc = snapshot_save(machine, &meta, &source, folder, err);
+        worker_resume(vm->worker);
     }
     json_decref(doc);
     return rc;

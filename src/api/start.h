@@ -11,6 +11,7 @@
 /* What a machine is started with besides its sm_vm_config. */
 struct start_files {
     char *kernel, *initramfs; /* owned */
+    char *vmm;                /* owned: the program of the VM's process */
     const char **layers;      /* owned array of borrowed paths, lowest first */
     const char **layer_ids;   /* likewise: diff ids */
     unsigned n_layers;
@@ -31,14 +32,16 @@ int start_key(const sm_image *image, struct start_files *f, const struct vm_conf
 
 /* Tell a machine that has just been started who it is, and give it entropy and the time. Before
  * any other process of the guest's runs. */
-int start_identity(struct vm *vm, int timeout_ms, struct sm_error *err);
+int start_identity(struct worker *worker, int timeout_ms, struct sm_error *err);
 
 /*
  * Take a snapshot of a running VM into an empty folder: memory made small, then a pause. The VM
- * goes on afterwards. warmup: what ran in it, a list of commands, or NULL.
+ * goes on afterwards. machine: what it was started with; warmup: what ran in it, a list of
+ * commands, or NULL.
  */
-int start_snapshot(struct vm *vm, const sm_image *image, const struct start_files *f,
-                   const char *const *warmup, const char *folder, struct sm_error *err);
+int start_snapshot(struct sm_vm *vm, const struct vm_config *machine, const sm_image *image,
+                   const struct start_files *f, const char *const *warmup, const char *folder,
+                   struct sm_error *err);
 
 /* The warm-up commands that a snapshot's document names equal these. */
 bool start_same_warmup(const struct snapshot *s, const char *const *warmup);

@@ -1,19 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * sm_vm: a vm, what its image says about commands, and one thread that sleeps until the VM ends and
- * then hangs up on the commands in it (a connection to a machine that is gone never says so
- * itself).
+ * sm_vm: a worker, and what its image says about commands. A command's connection ends in the
+ * worker, so it hangs up by itself when the VM is gone.
  */
-#include <errno.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <time.h>
-#include <unistd.h>
 
-#include "agent/request.h"
 #include "api/api.h"
 #include "api/start.h"
 #include "base/err.h"
@@ -26,37 +19,10 @@ static int64_t now_ms(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-static void *watch(void *opaque)
-{
-    struct sm_vm *vm = opaque;
-    struct pollfd p[2] = {{.fd = vm_end_fd(vm->vm), .events = POLLIN},
-                          {.fd = vm->quit_fd, .events = POLLIN}};
-    while (poll(p, 2, -1) < 0 && errno == EINTR)
-        ;
-    if (p[0].revents)
-        exec_hang_up_all(vm);
-    return NULL;
-}
-
 static void on_console(void *opaque, const uint8_t *data, size_t len)
 {
     struct sm_vm *vm = opaque;
     vm->console(vm->console_opaque, data, len);
-}
-
-static int start_watcher(struct sm_vm *vm, struct sm_error *err)
-{
-    sigset_t all, old;
-    vm->quit_fd = eventfd(0, EFD_CLOEXEC);
-    if (vm->quit_fd < 0)
-        return err_sys(err, "cannot create an eventfd");
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    errno = pthread_create(&vm->watcher, NULL, watch, vm);
-    vm->watching = errno == 0;
-    int rc = vm->watching ? 0 : err_sys(err, "cannot start a thread");
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    return rc;
 }
 
 /* Keep what commands need of the image: it may be freed before the VM. */
@@ -88,25 +54,23 @@ static int left_ms(const struct start *s)
     return left < 1 ? 1 : left < INT32_MAX ? (int)left : INT32_MAX;
 }
 
+/* The process of s->config, up to the agent's first word. */
+static int launch(struct sm_vm *vm, struct start *s, struct sm_error *err)
+{
+    int rc = worker_new(s->files.vmm, &s->config, &vm->worker, err);
+    rc = rc ? rc : worker_wait_ready(vm->worker, left_ms(s), err);
+    if (rc == SM_ETIMEDOUT)
+        rc = err_set(err, rc, "the guest was not ready for commands within %u ms",
+                     s->given.start_ms);
+    return rc;
+}
+
 static int boot(struct sm_vm *vm, struct start *s, struct sm_error *err)
 {
     s->config.kernel = s->files.kernel;
     s->config.initramfs = s->files.initramfs;
     s->config.snapshot = NULL;
-    int rc = vm_new(&s->config, &vm->vm, err);
-    if (!rc)
-        rc = vm_start(vm->vm, err);
-    if (!rc)
-        rc = vm_wait_agent(vm->vm, left_ms(s), err);
-    if (rc == SM_ETIMEDOUT)
-        return err_set(err, rc, "the guest was not ready for commands within %u ms",
-                       s->given.start_ms);
-    if (rc)
-        return rc;
-    int fd = vm_take_beacon(vm->vm);
-    rc = request_beacon(fd, left_ms(s) > 1000 ? left_ms(s) : 1000, err);
-    close(fd);
-    return rc;
+    return launch(vm, s, err);
 }
 
 /* The first start of a machine makes the snapshot for the next ones, unless another process is at
@@ -119,7 +83,7 @@ static void keep(struct sm_vm *vm, struct start *s)
                              &made, NULL) != 0)
         return;
     if (!made.busy && !made.present &&
-        start_snapshot(vm->vm, s->image, &s->files, NULL, made.folder, NULL) == 0)
+        start_snapshot(vm, &s->config, s->image, &s->files, NULL, made.folder, NULL) == 0)
         store_snapshot_commit(&made, NULL);
     store_snapshot_abort(&made);
 }
@@ -128,8 +92,7 @@ static int restore(struct sm_vm *vm, struct start *s, const struct snapshot *sna
                    struct sm_error *err)
 {
     s->config.snapshot = snapshot;
-    int rc = vm_new(&s->config, &vm->vm, err);
-    return rc ? rc : vm_start(vm->vm, err);
+    return launch(vm, s, err);
 }
 
 /* From the store's snapshot, if there is one that fits and is whole. */
@@ -146,8 +109,8 @@ static bool restore_kept(struct sm_vm *vm, struct start *s)
     snapshot_free(snapshot);
     free(path);
     if (rc) { /* damaged, or of another version: boot, and put a new one into its place */
-        vm_free(vm->vm);
-        vm->vm = NULL;
+        worker_free(vm->worker);
+        vm->worker = NULL;
         s->given.snapshots = SM_SNAPSHOTS_NEW;
     }
     return rc == 0;
@@ -173,7 +136,7 @@ static int start_machine(struct sm_vm *vm, struct start *s, struct sm_error *err
                 keep(vm, s);
         }
     }
-    return rc ? rc : start_identity(vm->vm, left_ms(s), err);
+    return rc ? rc : start_identity(vm->worker, left_ms(s), err);
 }
 
 SM_API int sm_vm_start(sm_image *image, const struct sm_vm_config *given, sm_vm **out,
@@ -189,7 +152,6 @@ SM_API int sm_vm_start(sm_image *image, const struct sm_vm_config *given, sm_vm 
     struct sm_vm *vm = calloc(1, sizeof *vm);
     if (!vm)
         return err_set(err, SM_ENOMEM, "out of memory");
-    vm->quit_fd = -1;
     vm->console = s.given.console;
     vm->console_opaque = s.given.console_opaque;
     if (vm->console)
@@ -198,12 +160,9 @@ SM_API int sm_vm_start(sm_image *image, const struct sm_vm_config *given, sm_vm 
     if (!s.given.start_ms)
         s.given.start_ms = API_START_DEFAULT_MS;
     s.deadline_ms = now_ms() + s.given.start_ms;
-    pthread_mutex_init(&vm->lock, NULL);
     rc = keep_config(vm, &image->image->config, err);
     if (!rc)
         rc = start_machine(vm, &s, err);
-    if (!rc)
-        rc = start_watcher(vm, err);
     start_files_fini(&s.files);
     if (rc) {
         sm_vm_free(vm);
@@ -217,14 +176,7 @@ SM_API void sm_vm_free(sm_vm *vm)
 {
     if (!vm)
         return;
-    if (vm->watching) {
-        eventfd_write(vm->quit_fd, 1);
-        pthread_join(vm->watcher, NULL);
-    }
-    if (vm->quit_fd >= 0)
-        close(vm->quit_fd);
-    vm_free(vm->vm);
-    pthread_mutex_destroy(&vm->lock);
+    worker_free(vm->worker);
     string_list_fini(&vm->env);
     free(vm->working_dir);
     free(vm->user);
@@ -233,14 +185,12 @@ SM_API void sm_vm_free(sm_vm *vm)
 
 SM_API void sm_vm_stop(sm_vm *vm)
 {
-    vm_stop(vm->vm);
+    worker_stop(vm->worker);
 }
 
 SM_API enum sm_vm_state sm_vm_state(sm_vm *vm)
 {
-    enum vm_end end;
-    vm_wait(vm->vm, 0, &end, NULL);
-    switch (end) {
+    switch (worker_state(vm->worker)) {
     case VM_RUNNING:
         return SM_VM_RUNNING;
     case VM_END_STOPPED:

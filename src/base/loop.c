@@ -41,6 +41,8 @@ struct loop {
     int wake_fd;         /* owned: eventfd that ends epoll_wait for loop_stop */
     struct slot *slots;  /* owned; under mutex */
     unsigned n_slots;
+    void (*on_start)(void *opaque); /* or NULL */
+    void *on_start_opaque;          /* borrowed */
 };
 
 int loop_new(struct loop **out, struct sm_error *err)
@@ -107,6 +109,7 @@ static void dispatch(struct loop *l, const struct epoll_event *ev)
         s->src->ready(s->src, ev->events);
 }
 
+/* jail(loop): epoll_wait */
 int loop_poll(struct loop *l, int timeout_ms)
 {
     struct epoll_event batch[BATCH];
@@ -127,9 +130,17 @@ static void *loop_main(void *opaque)
 {
     struct loop *l = opaque;
 
+    if (l->on_start)
+        l->on_start(l->on_start_opaque);
     while (!atomic_load(&l->stop))
         loop_poll(l, -1);
     return NULL;
+}
+
+void loop_on_start(struct loop *l, void (*fn)(void *opaque), void *opaque)
+{
+    l->on_start = fn;
+    l->on_start_opaque = opaque;
 }
 
 int loop_start(struct loop *l, struct sm_error *err)
@@ -176,6 +187,7 @@ static int slot_take(struct loop *l, unsigned *at)
     return 0;
 }
 
+/* jail(main,loop,vcpu): epoll_ctl */
 int loop_add(struct loop *l, struct loop_source *src, uint32_t events, struct sm_error *err)
 {
     struct epoll_event ev = {.events = events};

@@ -24,6 +24,8 @@ struct loop_source {
 int loop_new(struct loop **out, struct sm_error *err);
 void loop_free(struct loop *l); /* stops the thread first; NULL is fine */
 
+/* Have the thread call fn first, before any callback. Before loop_start(). */
+void loop_on_start(struct loop *l, void (*fn)(void *opaque), void *opaque);
 int loop_start(struct loop *l, struct sm_error *err); /* start the thread */
 void loop_stop(struct loop *l);                       /* stop and join it; idempotent */
 

@@ -39,6 +39,7 @@ void model_cpuid(const struct model_cpu *cpu, uint32_t leaf, uint32_t subleaf, u
 
 /* Which form suits this host: SYSCALL and SYSENTER differ between the vendors. */
 bool model_host_is_amd(void);
+const char *model_host_vendor(void); /* "amd" or "intel" */
 
 /* "v2", "v3". */
 const char *model_name(enum model_id id);

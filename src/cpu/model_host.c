@@ -103,3 +103,8 @@ int model_choose(const char *name, enum model_id *out, struct sm_error *err)
         return err_set(err, SM_EINVAL, "unknown CPU model %.60s: there are v2 and v3", name);
     return err_set(err, SM_EENGINE, "this processor lacks %s, which every CPU model needs", text);
 }
+
+const char *model_host_vendor(void)
+{
+    return model_host_is_amd() ? "amd" : "intel";
+}

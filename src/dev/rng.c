@@ -18,6 +18,7 @@ struct rng {
     bool ticking;
 };
 
+/* jail(loop,vcpu): timerfd_settime read */
 static void set_timer(struct rng *r, bool on)
 {
     struct itimerspec t = {.it_value.tv_nsec = on ? RNG_PERIOD_MS * 1000000L : 0};

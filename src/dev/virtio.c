@@ -25,6 +25,7 @@ static void set_isr(struct virtio *v, uint32_t isr)
         irq_set(&v->env.irq, is);
 }
 
+/* jail(loop): read */
 static void kicked(struct loop_source *src, uint32_t events)
 {
     struct virtio_kick_source *k = src->opaque;
@@ -87,6 +88,7 @@ bool virtio_live(const struct virtio *v)
            VIRTIO_S_DRIVER_OK;
 }
 
+/* jail(loop,vcpu): write */
 void virtio_kick(struct virtio *v, unsigned queue)
 {
     uint64_t one = 1;

@@ -6,10 +6,11 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+/* A reset of the device, by a vCPU, ends streams as well. */
+/* jail(main,loop,vcpu): socketpair sendmsg recvmsg recvfrom shutdown close poll */
 int stream_pair(struct stream *s, size_t capacity, int *peer, struct sm_error *err)
 {
     int fds[2];
@@ -156,7 +157,7 @@ bool stream_hung_up(const struct stream *s)
 
 bool stream_has_input(const struct stream *s)
 {
-    int n = 0;
+    uint8_t first;
 
-    return ioctl(s->fd, FIONREAD, &n) == 0 && n > 0;
+    return recv(s->fd, &first, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
 }

@@ -46,6 +46,7 @@ static void hash_page(struct hash *h, uint64_t number, const void *data)
     hash_update(h, data, PAGE);
 }
 
+/* jail(main): lseek pread64 pwrite64 ftruncate */
 /* Does the file that RAM came from have data at this offset? */
 static bool base_has_data(struct saver *s, uint64_t offset)
 {
@@ -118,15 +119,18 @@ static int save_all(struct saver *s, struct sm_error *err)
     return 0;
 }
 
-int ram_save(const struct mem *m, int fd, char digest[DIGEST_STR_SIZE], struct sm_error *err)
+int ram_pagemap(void)
 {
-    struct saver s = {.mem = m, .fd = fd, .hash = hash_new()};
+    return open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+}
+
+int ram_save(const struct mem *m, int pagemap, int fd, char digest[DIGEST_STR_SIZE],
+             struct sm_error *err)
+{
+    struct saver s = {.mem = m, .fd = fd, .pagemap = pagemap, .hash = hash_new()};
     if (!s.hash)
         return err_set(err, SM_ENOMEM, "out of memory");
-    s.pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
     int rc = save_all(&s, err);
-    if (s.pagemap >= 0)
-        close(s.pagemap);
     hash_final(s.hash, digest);
     hash_free(s.hash);
     return rc;

@@ -11,9 +11,14 @@
 #include "base/hash.h"
 #include "hw/mem.h"
 
+/* A descriptor that says which pages of this process exist, to be closed by the caller; -1 if the
+ * host has none. */
+int ram_pagemap(void);
+
 /* Write all of m's RAM into the empty file fd. Nobody may change it meanwhile. Host memory that
- * holds only zeros is given back. */
-int ram_save(const struct mem *m, int fd, char digest[DIGEST_STR_SIZE], struct sm_error *err);
+ * holds only zeros is given back. pagemap: ram_pagemap()'s; -1 means that every page is read. */
+int ram_save(const struct mem *m, int pagemap, int fd, char digest[DIGEST_STR_SIZE],
+             struct sm_error *err);
 
 /* The digest of such a file of size bytes. */
 int ram_digest(int fd, uint64_t size, char digest[DIGEST_STR_SIZE], struct sm_error *err);

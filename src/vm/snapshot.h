@@ -27,9 +27,22 @@ struct snapshot_meta {
     const json_t *document;       /* an object of the caller's, kept as it is */
 };
 
-/* Write the files into an existing empty folder, and make them durable. The VM is paused. On error
- * some of them may be there: the folder is to be thrown away. */
-int snapshot_save(struct vm *vm, const char *dir, const struct snapshot_meta *meta,
+/* A paused VM, in this process or another: has its RAM and its state written into empty files. */
+struct snapshot_source {
+    int (*ram)(void *opaque, int fd, char digest[DIGEST_STR_SIZE], struct sm_error *err);
+    int (*state)(void *opaque, int fd, const uint8_t digest[STATE_DIGEST_SIZE],
+                 struct sm_error *err);
+    void *opaque;
+};
+
+/* Write the files into an existing empty folder, and make them durable. machine: the VM's, with cpu
+ * named. On error some files may be there: the folder is to be thrown away. */
+int snapshot_save(const struct vm_config *machine, const struct snapshot_meta *meta,
+                  const struct snapshot_source *from, const char *dir, struct sm_error *err);
+
+/* The VM's side of it (vm_state.c): fd is empty, and not synced; digest: the manifest's. */
+int vm_save_ram(struct vm *vm, int fd, char digest[DIGEST_STR_SIZE], struct sm_error *err);
+int vm_save_state(struct vm *vm, int fd, const uint8_t digest[STATE_DIGEST_SIZE],
                   struct sm_error *err);
 
 /* An opened one; constant. */
@@ -42,7 +55,7 @@ struct snapshot {
     char (*layer_ids)[DIGEST_STR_SIZE]; /* owned; each digest_valid() */
     json_t *document;                   /* owned: an object */
     char ram_digest[DIGEST_STR_SIZE];
-    int ram_fd;                        /* owned */
+    int ram_fd, state_fd;              /* owned */
     struct buf state;                  /* the file's bytes */
     uint8_t digest[STATE_DIGEST_SIZE]; /* of the manifest */
 };
@@ -55,6 +68,10 @@ struct snapshot {
  */
 int snapshot_open(const char *dir, bool verify_ram, struct snapshot **out, struct sm_error *err);
 void snapshot_free(struct snapshot *s); /* NULL is fine; VMs made from it live on */
+
+/* vm_state.c: take both files, whatever comes; read the state and check their sizes. All but the
+ * files is filled in already. Errors as of snapshot_open(). */
+int snapshot_read(struct snapshot *s, int state_fd, int ram_fd, struct sm_error *err);
 
 /* snapshot_manifest.c. The caller frees *text. */
 int snapshot_manifest_build(const struct snapshot *s, char **text, struct sm_error *err);

@@ -14,6 +14,7 @@
 #include "vm/boot.h"
 #include "vm/kernel.h"
 #include "vm/layout.h"
+#include "vm/ram.h"
 #include "vm/snapshot.h"
 #include "vm/vm_impl.h"
 
@@ -127,9 +128,14 @@ static int build(struct vm *vm, const struct vm_config *config, struct sm_error 
         return rc;
     lines_connect(&vm->lines, vm->ops, vm->engine);
     rc = vm_devices_connect(vm, err);
-    if (rc)
-        return rc;
-    return config->snapshot ? vm_load(vm, config->snapshot, err) : load_kernel(vm, config, err);
+    if (!rc && !config->snapshot)
+        rc = load_kernel(vm, config, err);
+    vm->pagemap_fd = ram_pagemap();
+    if (!rc && config->seal)
+        rc = config->seal(config->hooks_opaque, err);
+    if (!rc && config->snapshot)
+        rc = vm_load(vm, config->snapshot, err);
+    return rc;
 }
 
 int vm_new(const struct vm_config *config, struct vm **out, struct sm_error *err)
@@ -147,6 +153,9 @@ int vm_new(const struct vm_config *config, struct vm **out, struct sm_error *err
     vm->ops = config->engine;
     vm->n_vcpus = config->vcpus;
     vm->cpu_model = model_name(model);
+    vm->on_thread = config->on_thread;
+    vm->hooks_opaque = config->hooks_opaque;
+    vm->pagemap_fd = -1;
     vm->end_fd = -1;
     vm->beacon_fd = -1;
     pthread_mutex_init(&vm->lock, NULL);
@@ -186,6 +195,8 @@ void vm_free(struct vm *vm)
         close(vm->beacon_fd);
     if (vm->end_fd >= 0)
         close(vm->end_fd);
+    if (vm->pagemap_fd >= 0)
+        close(vm->pagemap_fd);
     free(vm);
 }
 

@@ -25,6 +25,8 @@ extern const char vm_base_cmdline[];
 /* The largest memory_bytes that vm_new accepts here: the host's RAM. */
 uint64_t vm_memory_max(void);
 
+enum vm_thread { VM_THREAD_LOOP, VM_THREAD_VCPU };
+
 struct vm_config {
     const struct engine_ops *engine;
     uint64_t memory_bytes; /* multiple of 2 MiB */
@@ -44,6 +46,12 @@ struct vm_config {
      * are kept in any case for vm_console_tail(). */
     void (*console)(void *opaque, const uint8_t *data, size_t len);
     void *console_opaque;
+    /* For who confines the VM; NULL: nothing to do there. seal is called once in vm_new, when every
+     * file is open and before the state in a snapshot is looked at, and may fail it; on_thread
+     * first on each thread that vm_start makes. */
+    int (*seal)(void *opaque, struct sm_error *err);
+    void (*on_thread)(void *opaque, enum vm_thread which);
+    void *hooks_opaque;
 };
 
 /* Why a VM is no longer running. */
@@ -77,6 +85,8 @@ int vm_wait(struct vm *vm, int timeout_ms, enum vm_end *end, struct sm_error *er
 int vm_pause(struct vm *vm, struct sm_error *err);
 void vm_resume(struct vm *vm);
 
+/* Why a VM that ended is of no use any more: fills err, returns its code; 0 while it runs. */
+int vm_end_error(struct vm *vm, struct sm_error *err);
 /* An eventfd that becomes readable when the VM has ended; borrowed. */
 int vm_end_fd(const struct vm *vm);
 

@@ -56,6 +56,8 @@ struct vm {
     unsigned n_virtio;
     struct engine *engine;
 
+    void (*on_thread)(void *opaque, enum vm_thread which); /* or NULL */
+    void *hooks_opaque;                                    /* borrowed */
     struct vm_vcpu vcpus[ENGINE_MAX_VCPUS];
     atomic_bool stopping; /* vCPU threads leave at their next exit */
 
@@ -68,7 +70,8 @@ struct vm {
     enum vm_end reason;      /* first one wins; published when no vCPU runs any more */
     struct sm_error failure; /* for VM_END_FAILED */
     bool ended;
-    int end_fd; /* owned: eventfd */
+    int end_fd;     /* owned: eventfd */
+    int pagemap_fd; /* owned: ram.h; -1 if there is none */
     bool agent_ready;
     int beacon_fd; /* owned until vm_take_beacon; -1 if there is none */
 };
@@ -96,7 +99,7 @@ struct vm_part {
 /* All devices, in the order in which they are saved and loaded. Returns their number. */
 unsigned vm_devices_parts(struct vm *vm, struct vm_part parts[VM_MAX_PARTS]);
 
-/* snapshot.c: load everything but RAM into a VM that has just been built. */
+/* vm_state.c: load everything but RAM into a VM that has just been built. */
 int vm_load(struct vm *vm, const struct snapshot *snapshot, struct sm_error *err);
 
 /* vm_threads.c. The first reason to end is kept, and all vCPUs are told to leave. Any thread. err

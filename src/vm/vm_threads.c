@@ -17,6 +17,7 @@
 #include "vm/vm_impl.h"
 
 /* With the lock held, when no vCPU runs (any more). */
+/* jail(main,loop,vcpu): write */
 static void publish_end(struct vm *vm)
 {
     uint64_t one = 1;
@@ -52,6 +53,8 @@ static void *vcpu_main(void *opaque)
     char name[16];
     snprintf(name, sizeof name, "sm-vcpu%u", vcpu->index);
     pthread_setname_np(pthread_self(), name);
+    if (vm->on_thread)
+        vm->on_thread(vm->hooks_opaque, VM_THREAD_VCPU);
     for (vm_park(vm); !atomic_load(&vm->stopping); vm_park(vm)) {
         enum vcpu_exit exit = VCPU_EXIT_FAILED;
         struct sm_error err = {0};
@@ -80,8 +83,16 @@ static void block_signals(sigset_t *old)
     pthread_sigmask(SIG_SETMASK, &set, old);
 }
 
+static void on_loop_start(void *opaque)
+{
+    struct vm *vm = opaque;
+    if (vm->on_thread)
+        vm->on_thread(vm->hooks_opaque, VM_THREAD_LOOP);
+}
+
 static int start_threads(struct vm *vm, struct sm_error *err)
 {
+    loop_on_start(vm->loop, on_loop_start, vm);
     int rc = loop_start(vm->loop, err);
     for (unsigned i = 0; !rc && i < vm->n_vcpus; i++) {
         struct vm_vcpu *vcpu = &vm->vcpus[i];
@@ -215,14 +226,18 @@ int vm_take_beacon(struct vm *vm)
     return fd;
 }
 
+int vm_end_error(struct vm *vm, struct sm_error *err)
+{
+    pthread_mutex_lock(&vm->lock);
+    int rc = vm->ended ? vm_ended_error(vm, err) : 0;
+    pthread_mutex_unlock(&vm->lock);
+    return rc;
+}
+
 int vm_connect(struct vm *vm, uint32_t port, int *fd, struct sm_error *err)
 {
-    int rc = 0;
     *fd = -1;
-    pthread_mutex_lock(&vm->lock);
-    if (vm->ended)
-        rc = vm_ended_error(vm, err);
-    pthread_mutex_unlock(&vm->lock);
+    int rc = vm_end_error(vm, err);
     return rc ? rc : vsock_connect(vm->vsock, port, fd, err);
 }
 

@@ -22,8 +22,9 @@ ENGINE = os.environ.get("SM_TEST_ENGINE")  # the engine of every VM here; unset:
 PATIENCE = 240  # seconds for what takes 2 on an idle machine
 
 
-def processes_of(session):
-    """Processes of a session: what a program started and left behind."""
+def processes_of(session, home):
+    """What a program started and left behind: processes of its session, and those of VMs from its store, which
+    have sessions of their own, that nobody owns."""
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -31,9 +32,18 @@ def processes_of(session):
                 fields = f.read().rpartition(")")[2].split()
         except OSError:
             continue
-        if int(fields[3]) == session and fields[0] != "Z":
+        if fields[0] != "Z" and (int(fields[3]) == session or fields[1] == "1" and is_vm(pid, home)):
             found.append(int(pid))
     return found
+
+
+def is_vm(pid, home):
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as f:
+            args = os.fsdecode(f.read()).split("\0")
+    except OSError:
+        return False
+    return "supermachine-vmm" in args[0] and any(a.startswith(f"--layer={home}/") for a in args)
 
 
 def command_line(args):
@@ -81,7 +91,7 @@ class Case(unittest.TestCase):
             p.kill()
             self.fail(f"{args}: no end; stdout {p.stdout.read()[:2000]}, "
                       f"stderr {p.stderr.read()[:2000]}")
-        self.assertEqual(processes_of(p.pid), [], "processes left behind")
+        self.assertEqual(processes_of(p.pid, self.home), [], "processes left behind")
         return p.returncode, out, err
 
     def run_vm(self, *args, **more):
@@ -159,7 +169,7 @@ class Pty:
             if pid:
                 while more := self.read(0.2):
                     self.text += more
-                self.case.assertEqual(processes_of(self.pid), [])
+                self.case.assertEqual(processes_of(self.pid, self.case.home), [])
                 self.pid = 0
                 return os.waitstatus_to_exitcode(status)
         self.case.fail(f"no end; there was: {self.text}")

@@ -255,7 +255,10 @@ class Ends(Case):
         p.kill()
         p.wait(PATIENCE)
         p.stdout.close()
-        self.assertEqual(processes_of(p.pid), [])
+        end = time.monotonic() + PATIENCE  # the VM's process sees that its owner is gone
+        while processes_of(p.pid, self.home) and time.monotonic() < end:
+            time.sleep(0.01)
+        self.assertEqual(processes_of(p.pid, self.home), [])
 
 
 class OtherCommands(Case):
@@ -297,6 +300,7 @@ class OtherCommands(Case):
                 self.assertRegex(text, r"(?m)^ +kvm: ")
         self.assertIn(self.home, text)
         self.assertIn("vmlinuz", text)
+        self.assertRegex(text, r"(?m)^jail +no-new-privileges")
         if not os.path.exists("/dev/kvm"):
             self.assertIn("/dev/kvm does not exist", text)
 

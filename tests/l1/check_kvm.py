@@ -52,6 +52,7 @@ def steps(suite):
 
 def files(build):
     yield "out/cli/supermachine", f"{build}/cli/supermachine"
+    yield "out/src/worker/supermachine-vmm", f"{build}/src/worker/supermachine-vmm"
     yield "out/guest/vmlinuz", f"{build}/guest/vmlinuz"
     yield "out/guest/initramfs.cpio", f"{build}/guest/initramfs.cpio"
     yield "out/images/busybox", f"{build}/images/busybox"

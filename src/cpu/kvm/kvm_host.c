@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -49,12 +50,15 @@ static void device_group(char *out, size_t size)
     struct stat st;
     struct group group, *found = NULL;
     char room[4096];
+    FILE *f = fopen("/etc/group", "re"); /* a statically linked program has no getgrgid() */
 
-    if (stat(DEVICE, &st) == 0 && getgrgid_r(st.st_gid, &group, room, sizeof room, &found) == 0 &&
-        found && strlen(found->gr_name) < size)
-        strcpy(out, found->gr_name);
-    else
-        strcpy(out, "kvm");
+    strcpy(out, "kvm");
+    if (f && stat(DEVICE, &st) == 0)
+        while (fgetgrent_r(f, &group, room, sizeof room, &found) == 0)
+            if (found->gr_gid == st.st_gid && strlen(found->gr_name) < size)
+                strcpy(out, found->gr_name);
+    if (f)
+        fclose(f);
 }
 
 static int open_failed(struct sm_error *err)

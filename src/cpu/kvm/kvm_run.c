@@ -41,6 +41,7 @@ int kvm_set_signals(struct engine *e, unsigned vcpu, struct sm_error *err)
 
 /* Take the kick off this thread's queue. It was sent to this thread, so another thread's cannot be
  * meant. */
+/* jail(kvm/vcpu): rt_sigtimedwait gettid */
 static void drain_kick(void)
 {
     struct timespec now = {0};
@@ -51,6 +52,7 @@ static void drain_kick(void)
         ;
 }
 
+/* jail(kvm/main,kvm/loop,kvm/vcpu): tgkill getpid ioctl */
 void kvm_kick(struct engine *e, unsigned vcpu)
 {
     struct kvm_vcpu *v = &e->vcpus[vcpu];

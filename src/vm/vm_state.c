@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * A VM's part of a snapshot: RAM, registers and devices into files, and back. Loading goes engine
+ * first, then devices, whose interrupt lines then find their pins as they left them.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "cpu/machine.h"
+#include "cpu/model.h"
+#include "vm/ram.h"
+#include "vm/snapshot.h"
+#include "vm/vm_impl.h"
+
+#define STATE_MAX (8u << 20)
+
+/* The engine's part, too large for a stack. */
+struct engine_state {
+    struct machine_state machine;
+    struct cpu_state cpus[ENGINE_MAX_VCPUS];
+};
+
+static struct engine_state *engine_state_new(void)
+{
+    struct engine_state *e = aligned_alloc(_Alignof(struct engine_state), sizeof *e);
+    if (e)
+        memset(e, 0, sizeof *e);
+    return e;
+}
+
+static void cpu_name(char out[STATE_NAME_SIZE], unsigned i)
+{
+    snprintf(out, STATE_NAME_SIZE, "cpu%u", i);
+}
+
+/* ---- saving ---- */
+
+static int save_engine(struct vm *vm, struct buf *file, struct sm_error *err)
+{
+    char name[STATE_NAME_SIZE];
+    struct engine_state *e = engine_state_new();
+    if (!e)
+        return err_set(err, SM_ENOMEM, "out of memory");
+    int rc = 0;
+    for (unsigned i = 0; !rc && i < vm->n_vcpus; i++)
+        rc = vm->ops->get_state(vm->engine, i, &e->cpus[i], err);
+    rc = rc ? rc : vm->ops->get_machine(vm->engine, &e->machine, err);
+    rc = rc ? rc
+            : state_save(file, "machine", MACHINE_STATE_VERSION, machine_walk, &e->machine, err);
+    for (unsigned i = 0; !rc && i < vm->n_vcpus; i++) {
+        cpu_name(name, i);
+        rc = state_save(file, name, CPU_STATE_VERSION, cpu_walk, &e->cpus[i], err);
+    }
+    free(e);
+    return rc;
+}
+
+static int build_state(struct vm *vm, const uint8_t *digest, struct buf *file, struct sm_error *err)
+{
+    struct vm_part parts[VM_MAX_PARTS];
+    unsigned n = vm_devices_parts(vm, parts);
+    int rc = state_begin(file, digest, err);
+    rc = rc ? rc : save_engine(vm, file, err);
+    for (unsigned i = 0; !rc && i < n; i++)
+        rc = state_save(file, parts[i].name, parts[i].version, parts[i].walk, parts[i].object, err);
+    return rc;
+}
+
+int vm_save_ram(struct vm *vm, int fd, char digest[DIGEST_STR_SIZE], struct sm_error *err)
+{
+    return ram_save(vm->mem, vm->pagemap_fd, fd, digest, err);
+}
+
+/* jail(main): write */
+int vm_save_state(struct vm *vm, int fd, const uint8_t digest[STATE_DIGEST_SIZE],
+                  struct sm_error *err)
+{
+    struct buf file = {0};
+    int rc = build_state(vm, digest, &file, err);
+    if (!rc && io_write_full(fd, file.data, file.len) != 0)
+        rc = err_sys(err, "cannot write the machine's state");
+    buf_fini(&file);
+    return rc;
+}
+
+/* ---- loading ---- */
+
+int snapshot_read(struct snapshot *s, int state_fd, int ram_fd, struct sm_error *err)
+{
+    struct stat st;
+    s->state_fd = state_fd;
+    s->ram_fd = ram_fd;
+    if (fstat(state_fd, &st) != 0)
+        return err_sys(err, "cannot look at the state file");
+    if (!S_ISREG(st.st_mode) || st.st_size > STATE_MAX)
+        return err_set(err, SM_ECORRUPT, "the state file is too large, or no file");
+    size_t len = (size_t)st.st_size;
+    if (buf_reserve(&s->state, len + 1) != 0)
+        return err_set(err, SM_ENOMEM, "out of memory");
+    ssize_t n = pread(state_fd, s->state.data, len, 0);
+    if (n < 0)
+        return err_sys(err, "cannot read the state file");
+    s->state.len = (size_t)n;
+    if (fstat(ram_fd, &st) != 0)
+        return err_sys(err, "cannot look at the memory file");
+    if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != s->memory_bytes)
+        return err_set(err, SM_ECORRUPT, "the memory file is truncated, or another machine's");
+    return 0;
+}
+
+static int load_engine(struct vm *vm, struct state_file *file, struct sm_error *err)
+{
+    char name[STATE_NAME_SIZE];
+    struct machine_state now;
+    struct engine_state *e = engine_state_new();
+    if (!e)
+        return err_set(err, SM_ENOMEM, "out of memory");
+    int rc = state_load(file, "machine", MACHINE_STATE_VERSION, machine_walk, &e->machine, err);
+    for (unsigned i = 0; !rc && i < vm->n_vcpus; i++) {
+        cpu_name(name, i);
+        rc = state_load(file, name, CPU_STATE_VERSION, cpu_walk, &e->cpus[i], err);
+    }
+    rc = rc ? rc : vm->ops->get_machine(vm->engine, &now, err);
+    if (!rc) {
+        machine_resume(&e->machine, e->cpus, vm->n_vcpus, &now);
+        rc = vm->ops->set_machine(vm->engine, &e->machine, err);
+    }
+    for (unsigned i = 0; !rc && i < vm->n_vcpus; i++)
+        rc = vm->ops->set_state(vm->engine, i, &e->cpus[i], err);
+    free(e);
+    return rc;
+}
+
+static int load_devices(struct vm *vm, struct state_file *file, struct sm_error *err)
+{
+    struct vm_part parts[VM_MAX_PARTS];
+    unsigned n = vm_devices_parts(vm, parts);
+    int rc = 0;
+    for (unsigned i = 0; !rc && i < n; i++)
+        rc = state_load(file, parts[i].name, parts[i].version, parts[i].walk, parts[i].object, err);
+    return rc ? rc : state_finish(file, err);
+}
+
+int vm_load(struct vm *vm, const struct snapshot *s, struct sm_error *err)
+{
+    /* The model has the host's vendor, and a running guest would notice another. */
+    if (strcmp(s->cpu_vendor, model_host_vendor()) != 0)
+        return err_set(
+            err, SM_EUNSUPPORTED,
+            "the snapshot needs the CPU model %s of a processor by %s: bake the image on "
+            "this host",
+            s->cpu_model, s->cpu_vendor);
+    struct state_file *file = malloc(sizeof *file);
+    int rc = file ? state_open(file, s->state.data, s->state.len, s->digest, err)
+                  : err_set(err, SM_ENOMEM, "out of memory");
+    rc = rc ? rc : load_engine(vm, file, err);
+    if (!rc) {
+        loop_lock(vm->loop);
+        rc = load_devices(vm, file, err);
+        loop_unlock(vm->loop);
+    }
+    free(file);
+    if (rc)
+        return err_wrap(err, rc, "cannot restore the snapshot");
+    lines_sync(&vm->lines);
+    vm->agent_ready = true; /* it listened when the snapshot was taken */
+    return 0;
+}
