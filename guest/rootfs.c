@@ -19,6 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "implied.h"
 #include "klog.h"
 
 #define PMEM_WAIT_MS 30000
@@ -101,14 +102,15 @@ static int mount_layer(unsigned n, char *why, size_t size)
     return fail(why, size, "layer %u: cannot mount %s as erofs", n, device);
 }
 
-static int mount_overlay(unsigned layers, char *why, size_t size)
+static int mount_overlay(unsigned first, unsigned layers, char *why, size_t size)
 {
     char options[ROOTFS_LAYERS_MAX * 4 + 128] = "lowerdir=";
     size_t used = strlen(options);
     int status;
 
-    for (unsigned n = layers; n-- > 0;)
-        used += (size_t)snprintf(options + used, sizeof options - used, n ? "%u:" : "%u", n);
+    for (unsigned n = layers; n-- > first;)
+        used +=
+            (size_t)snprintf(options + used, sizeof options - used, n > first ? "%u:" : "%u", n);
     /* redirect_dir: renaming a directory of the image works, instead of failing with EXDEV. */
     snprintf(options + used, sizeof options - used,
              ",upperdir=/u/upper,workdir=/u/work,redirect_dir=on");
@@ -137,7 +139,11 @@ static int stack(unsigned layers, char *why, size_t size)
     for (unsigned n = 0; n < layers; n++)
         if (mount_layer(n, why, size) < 0)
             return -1;
-    return mount_overlay(layers, why, size);
+    unsigned first = implied_first("/l", layers);
+    if (mount_overlay(first, layers, why, size) < 0)
+        return -1;
+    implied_restore("/l", first, layers, "/r");
+    return 0;
 }
 
 /* What containers find below /dev and /sys besides what the kernel puts there. None is worth dying

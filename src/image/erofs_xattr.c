@@ -20,7 +20,23 @@ static const struct {
     {"security.", 6, false},
 };
 
-static const char opaque_name[] = "overlay.opaque"; /* after "trusted." */
+/* Marks of directories, after "trusted."; overlayfs keeps all of "trusted.overlay." to itself. */
+#define MARKS 2
+struct mark {
+    const char *name, *value;
+};
+
+/* Those of this inode, *n of them. guest/implied.h reads the second. */
+static void marks_of(const struct tree_inode *inode, struct mark out[MARKS], size_t *n)
+{
+    *n = 0;
+    if (S_ISDIR(inode->mode) && inode->opaque) {
+        out[(*n)++] = (struct mark){"overlay.opaque", "y"};
+    }
+    if (S_ISDIR(inode->mode) && (inode->implied || inode->above_implied)) {
+        out[(*n)++] = (struct mark){"overlay.implied", inode->implied ? "y" : "b"};
+    }
+}
 
 static size_t padded(size_t n)
 {
@@ -81,40 +97,41 @@ int erofs_xattr_add(struct buf *list, const char *name, const void *value, size_
             le16_get(old + 2) == len && memcmp(old + XATTR_ENTRY + strlen(rest), value, len) == 0;
         return same ? 0 : err_set(err, SM_ECORRUPT, "xattr \"%.60s\" is given twice", name);
     }
-    /* Room is kept for the opaque mark. */
+    /* Room is kept for the marks. */
     if (XATTR_HEADER + list->len + padded(XATTR_ENTRY + strlen(rest) + len) > XATTR_BODY_MAX - 64) {
         return err_set(err, SM_EUNSUPPORTED, "xattrs of one file need more than 256 KiB");
     }
     return append(list, namespaces[i].index, rest, strlen(rest), value, len, err);
 }
 
-static bool marked_opaque(const struct tree_inode *inode)
-{
-    return S_ISDIR(inode->mode) && inode->opaque;
-}
-
 uint32_t erofs_xattr_size(const struct tree_inode *inode)
 {
-    uint32_t n = inode->xattr_len;
-    if (marked_opaque(inode)) {
-        n += (uint32_t)padded(XATTR_ENTRY + strlen(opaque_name) + 1);
+    struct mark marks[MARKS];
+    size_t n, bytes = inode->xattr_len;
+    marks_of(inode, marks, &n);
+    for (size_t i = 0; i < n; i++) {
+        bytes += padded(XATTR_ENTRY + strlen(marks[i].name) + strlen(marks[i].value));
     }
-    return n ? XATTR_HEADER + n : 0;
+    return bytes ? (uint32_t)(XATTR_HEADER + bytes) : 0;
 }
 
 int erofs_xattr_write(struct erofs_out *o, const struct tree_inode *inode, struct sm_error *err)
 {
     static const uint8_t header[XATTR_HEADER];
+    struct mark marks[MARKS];
+    struct buf list = {0};
+    size_t n;
     if (!erofs_xattr_size(inode)) {
         return 0;
     }
     int rc = erofs_out_write(o, header, sizeof header, err);
     rc = rc ? rc : erofs_out_write(o, inode->xattr, inode->xattr_len, err);
-    if (!rc && marked_opaque(inode)) {
-        struct buf mark = {0};
-        rc = append(&mark, 4, opaque_name, strlen(opaque_name), "y", 1, err);
-        rc = rc ? rc : erofs_out_write(o, mark.data, mark.len, err);
-        buf_fini(&mark);
+    marks_of(inode, marks, &n);
+    for (size_t i = 0; i < n && !rc; i++) {
+        rc = append(&list, 4, marks[i].name, strlen(marks[i].name), marks[i].value,
+                    strlen(marks[i].value), err);
     }
+    rc = rc || !list.len ? rc : erofs_out_write(o, list.data, list.len, err);
+    buf_fini(&list);
     return rc;
 }

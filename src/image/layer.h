@@ -20,10 +20,13 @@
  * errors (image/erofs.h).
  * - a device 0/0 in the archive is refused: overlayfs would take it for a whiteout.
  *
- * Two limits of layers made one by one, without seeing those below: a directory that a layer only
- * implies (has entries below it but none for itself) gets mode 0755 root in the merged tree too,
- * and names through a symbolic link of a lower layer are not redirected. overlayfs ignores the
- * opaque mark of a layer's root.
+ * - a directory that a layer only implies (has entries below it but none for itself) is 0755 root,
+ * and marked: xattr trusted.overlay.implied=y, and =b on those above it that have an entry. The
+ * guest's agent gives it what the layers below say when it stacks them (guest/implied.h); it also
+ * honours the opaque mark of a layer's root, which overlayfs ignores.
+ *
+ * One limit of layers made one by one, without seeing those below: names through a symbolic link of
+ * a lower layer are not redirected; the link is hidden by a directory.
  *
  * Memory: max_memory for names and attributes, 3 MiB of buffers, at most 5 MiB for one entry's
  * headers, and the decompressor's window (gzip 32 KiB; zstd as the frame asks, at most 128 MiB).

@@ -142,6 +142,7 @@ struct tree *tree_new(uint64_t memory_max)
         return NULL;
     }
     t->root->inode->links = 1;
+    t->root->inode->implied = true;
     return t;
 }
 
@@ -244,6 +245,7 @@ static void merge_directory(struct tree_inode *to, struct tree_inode *from)
     to->xattr = from->xattr;
     to->xattr_len = from->xattr_len;
     to->opaque = to->opaque || from->opaque;
+    to->implied = to->implied && from->implied;
     from->xattr = NULL;
     tree_inode_free(from);
 }
@@ -338,6 +340,14 @@ static int sort_children(struct tree_inode *dir, struct tree_node ***array, size
     return 0;
 }
 
+static void mark_above(struct tree_node *node, const struct tree_node *root)
+{
+    while (node != root && !node->parent->inode->above_implied) {
+        node = node->parent;
+        node->inode->above_implied = true;
+    }
+}
+
 int tree_sort(struct tree *t, struct sm_error *err)
 {
     struct tree_node **array = NULL;
@@ -346,6 +356,10 @@ int tree_sort(struct tree *t, struct sm_error *err)
     for (struct tree_node *n = t->root; n && !rc; n = tree_next(t, n)) {
         if (S_ISDIR(n->inode->mode)) {
             rc = sort_children(n->inode, &array, &cap, err);
+            n->inode->implied = n->inode->implied && !n->hides; /* else there is none below */
+            if (n->inode->implied) {
+                mark_above(n, t->root);
+            }
         }
     }
     free(array);

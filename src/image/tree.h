@@ -52,6 +52,8 @@ struct tree_inode {
     uint32_t block;     /* regular file: first data block; others: set by the EROFS planner */
     uint8_t chunk_bits; /* sparse file: log2 of its chunk's bytes; 0 = not sparse */
     bool opaque;        /* directory: hides the lower layers' */
+    bool implied;       /* directory: has no entry of its own, its attributes are made up */
+    bool above_implied; /* directory: such a one is somewhere below; set by tree_sort */
     bool planned;       /* EROFS planner's */
     bool inline_tail;   /* EROFS planner's */
     uint32_t ino;       /* EROFS planner's */
@@ -119,7 +121,8 @@ int tree_put(struct tree *t, struct tree_node *dir, const char *name, struct tre
  * after, stays; a directory becomes opaque. */
 int tree_whiteout(struct tree *t, struct tree_node *dir, const char *name, struct sm_error *err);
 
-/* Sort every directory's children by name, bytewise. No tree_put after this. */
+/* Sort every directory's children by name, bytewise, and mark those above implied ones. No tree_put
+ * after this. */
 int tree_sort(struct tree *t, struct sm_error *err);
 
 /* The node after this one, parents before children, in sorted order after tree_sort; NULL after the

@@ -55,6 +55,9 @@ static int new_directory(struct tree *t, struct tree_node *dir, const char *name
 {
     struct tree_inode *inode;
     int rc = tree_inode_new(t, S_IFDIR | 0755, &inode, err);
+    if (!rc) {
+        inode->implied = true;
+    }
     rc = rc ? rc : tree_put(t, dir, name, inode, err);
     if (rc) {
         tree_inode_free(inode);

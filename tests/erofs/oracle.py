@@ -38,14 +38,17 @@ class LayerTest(unittest.TestCase):
                               errors="surrogateescape", capture_output=True, timeout=300)
 
     def convert(self, blob, codec="tar", image="image", check_diff=None, **more):
-        """The listing of the image, which fsck.erofs must find clean."""
+        """The listing of the image, which fsck.erofs must find clean; marks of implied parents in self.implied."""
         p = self.run_tool(blob, codec, image=image, **more)
         self.assertEqual((p.returncode, p.stderr), (0, ""))
         if check_diff is not None:
             self.assertEqual(p.stdout.strip(), "sha256:" + hashlib.sha256(check_diff).hexdigest())
         fsck = subprocess.run(["fsck.erofs", self.path(image)], capture_output=True, text=True)
         self.assertEqual(fsck.returncode, 0, fsck.stdout + fsck.stderr)
-        return erofs_read.listing(self.path(image))
+        listing = erofs_read.listing(self.path(image))
+        marks = ((name, e.xattrs.pop(b"trusted.overlay.implied", None)) for name, e in listing.items())
+        self.implied = {name: mark for name, mark in marks if mark}
+        return listing
 
     def refused(self, blob, text, codec="tar", limits=None):
         """One clear line with text in it, no crash."""

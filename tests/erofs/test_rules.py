@@ -104,6 +104,9 @@ class Names(LayerTest):
         self.assertEqual((got[b"a"].mode, got[b"a"].uid), (0o700, 7))
         self.assertEqual((got[b"a/b"].mode, got[b"a/b"].uid, got[b"a/b"].mtime), (0o755, 0, 0))
         self.assertEqual(sorted(got), [b"/", b"a", b"a/b", b"a/b/c"])
+        self.assertEqual(self.implied, {b"/": b"y", b"a": b"b", b"a/b": b"y"})
+        self.convert(Tar().dir("./").dir("a").add("a/b").bytes())
+        self.assertEqual(self.implied, {})
 
     def test_order_of_bytes(self):
         names = [bytes([c]) for c in range(1, 256) if c not in b"/."] + [b"..a", b".a", b"a.", b"aa"]

@@ -334,6 +334,52 @@ class Broken(Case):
         self.cli("verify")
 
 
+class Memory(Case):
+    """At most 64 MiB, whatever the layer's size: 2 GiB with SM_LONG=1."""
+    MIB = 2048 if os.environ.get("SM_LONG") else 96
+    # The peak of the child alone: ours, from which it is forked, would count too.
+    PEAK = ("import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=2); "
+            "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)")
+
+    def peak_mib(self, *args):
+        r = subprocess.run([sys.executable, "-S", "-c", self.PEAK, CLI, *args], capture_output=True, text=True,
+                           env=self.environment("one"))
+        self.assertEqual(r.returncode, 0, r.stderr)
+        return int(r.stdout) / 1024
+
+    def test_large_layer(self):
+        some, path = random.Random(5).randbytes(1 << 20) + bytes(1 << 20), self.dir + "/t"
+        with tarfile.open(path, "w") as t:
+            for i in range(20000):
+                t.addfile(tarfile.TarInfo(f"usr/share/{i % 100}/a-name-of-usual-length-{i}"))
+            info = tarfile.TarInfo("big")
+            info.size = self.MIB << 20
+            t.addfile(info, Repeated(some))
+        lay = Layout(self.dir + "/l")
+        diff_id = "sha256:" + subprocess.run(["sha256sum", path], capture_output=True, text=True).stdout[:64]
+        subprocess.run(["gzip", "-1n", path], check=True)
+        packed = subprocess.run(["sha256sum", path + ".gz"], capture_output=True, text=True).stdout[:64]
+        os.rename(path + ".gz", lay.blob_path("sha256:" + packed))
+        size = os.path.getsize(lay.blob_path("sha256:" + packed))
+        conf = config([], rootfs={"type": "layers", "diff_ids": [diff_id]})
+        lay.add(lay.blob({"schemaVersion": 2, "config": lay.blob(conf, CONFIG),
+                          "layers": [{"mediaType": GZIP, "digest": "sha256:" + packed, "size": size}]}, MANIFEST),
+                tag=NAME)
+        peaks = self.peak_mib("load", "-i", lay.path), self.peak_mib("save", "-o", self.dir + "/out", NAME)
+        print(f"a layer of {self.MIB} MiB: load {peaks[0]:.1f} MiB, save {peaks[1]:.1f} MiB", file=sys.stderr)
+        with open(CLI, "rb") as f:
+            if b"__asan_init" not in f.read():
+                self.assertLess(max(peaks), 64)
+
+
+class Repeated:
+    def __init__(self, data):
+        self.data = data
+
+    def read(self, n):
+        return (self.data * (n // len(self.data) + 1))[:n]
+
+
 class Output(Case):
     def setUp(self):
         super().setUp()
