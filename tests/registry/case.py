@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of registries share: the programs, two layers, and an environment without the caller's."""
+"""What the tests of registries share: the programs, two layers (B has NOISE as its file c), and an environment
+without the caller's."""
 import os
 import random
 import sys
@@ -11,7 +12,8 @@ from server import *
 TOOL, CLI = sys.argv[1:3]
 sys.argv[1:3] = [TOOL]
 A = tar([("a", b"A" * 5000), ("dir/b", b"B" * 70000)])
-B = tar([("c", random.Random(2).randbytes(300000))])
+NOISE = random.Random(2).randbytes(300000)
+B = tar([("c", NOISE)])
 
 
 def environment(home, **more):

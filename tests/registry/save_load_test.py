@@ -11,20 +11,12 @@ import resource
 import shutil
 import signal
 import subprocess
-import sys
 import tarfile
 import tempfile
 import unittest
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [HERE, os.path.join(HERE, "..", "image")]
-from images import *
-from server import *
+from case import *
 
-TOOL, CLI = sys.argv[1:3]
-sys.argv[1:3] = [TOOL]
-A = tar([("a", b"A" * 5000), ("dir/b", b"B" * 70000)])
-B = tar([("c", random.Random(3).randbytes(300000))])
 C = tar([("d", b"D" * 900)])
 FORMATS = ("docker-archive", "oci-archive", "oci-dir")
 NAME = "example.org/team/app:1.2"
@@ -45,8 +37,7 @@ class Case(unittest.TestCase):
         self.addCleanup(shutil.rmtree, self.dir, ignore_errors=True)
 
     def environment(self, store):
-        return {"PATH": os.environ["PATH"], "HOME": self.dir, "SUPERMACHINE_HOME": f"{self.dir}/{store}",
-                **{k: os.environ[k] for k in ("ASAN_OPTIONS", "UBSAN_OPTIONS") if k in os.environ}}
+        return environment(self.dir, SUPERMACHINE_HOME=f"{self.dir}/{store}")
 
     def cli(self, *args, store="one", code=0, **more):
         r = subprocess.run([CLI, *args], capture_output=True, timeout=60, env=self.environment(store), **more)
@@ -172,7 +163,7 @@ class Others(Case):
         self.cli("save", "-o", self.dir + "/l", "--format", "oci-dir", NAME)
         root = self.unpack(self.dir + "/l", "1.2")
         with open(root + "/dir/b", "rb") as b, open(root + "/c", "rb") as c:
-            self.assertEqual((b.read(), c.read()), (b"B" * 70000, random.Random(3).randbytes(300000)))
+            self.assertEqual((b.read(), c.read()), (b"B" * 70000, NOISE))
 
     def test_docker_manifest(self):
         """OCI layouts hold OCI's types; a name that is a digest keeps the manifest it names."""
