@@ -12,7 +12,8 @@ enum { OPT_OUTPUT = 1, OPT_FORMAT };
 
 const struct opt save_options[] = {
     {'o', "output", "FILE|DIR|-", "where to; - or nothing: stdout", OPT_OUTPUT},
-    {0, "format", "FORMAT", "docker-archive (default), oci-archive or oci-dir", OPT_FORMAT},
+    {0, "format", "docker-archive|oci-archive|oci-dir", "the default is docker-archive",
+     OPT_FORMAT},
     {0},
 };
 

@@ -5,9 +5,11 @@
 #include <string.h>
 
 #include "cli.h"
+#include "completion.h"
 
 static int cmd_help(const struct cmd *cmd, int argc, char **argv);
 static int cmd_version(const struct cmd *cmd, int argc, char **argv);
+static int cmd_completion(const struct cmd *cmd, int argc, char **argv);
 
 static const struct cmd commands[] = {
     {"run", "Start a microVM from an image, and run a command in it.",
@@ -64,6 +66,11 @@ static const struct cmd commands[] = {
      bake_options, cmd_bake},
     {"doctor", "Say what this host can do: engines, kernel, images, store.", "[--json]", NULL,
      doctor_options, cmd_doctor},
+    {"completion", "Print a script with which a shell completes this program's arguments.",
+     "bash|zsh",
+     "For this shell: source <(supermachine completion bash). `make install` puts both scripts\n"
+     "where the shells find them.",
+     NULL, cmd_completion},
     {"version", "Print the version.", "", NULL, NULL, cmd_version},
     {"help", "Explain the program, or a command.", "[COMMAND]", NULL, NULL, cmd_help},
 };
@@ -82,7 +89,7 @@ static void help_all(FILE *to)
     fprintf(to, "usage: supermachine COMMAND [ARG...]\n\n"
                 "Run OCI images as microVMs.\n\nCommands:\n");
     for (size_t i = 0; i < COMMANDS; i++)
-        fprintf(to, "  %-9s %s\n", commands[i].name, commands[i].summary);
+        fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].summary);
     fprintf(to, "\n`supermachine help COMMAND` tells more. Try: supermachine run busybox uname -a\n"
                 "State is kept in $SUPERMACHINE_HOME, else $XDG_DATA_HOME/supermachine, else\n"
                 "~/.local/share/supermachine.\n");
@@ -125,6 +132,17 @@ static int cmd_version(const struct cmd *cmd, int argc, char **argv)
                    argv[o.next]);
     printf("supermachine %s\n", sm_version());
     return 0;
+}
+
+static int cmd_completion(const struct cmd *cmd, int argc, char **argv)
+{
+    struct opts o;
+    int code;
+    if (no_options(cmd, argv, &o, &code))
+        return code;
+    if (!argv[o.next] || argv[o.next + 1])
+        return say("completion: one shell is needed, bash or zsh");
+    return completion_print(argv[o.next], commands, COMMANDS);
 }
 
 /* Output that nobody could take is a failure, but of a closed pipe nobody wants to hear. */

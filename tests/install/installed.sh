@@ -29,6 +29,10 @@ version=$(pkg-config --modversion supermachine)
 # shellcheck disable=SC2046 # the flags are meant to split
 cc -std=c11 -Wall -Wextra -Wpedantic -Werror "$example" $(pkg-config --cflags --libs supermachine) \
     -o "$prefix/bin/example"
+bash -c "source '$prefix/share/bash-completion/completions/supermachine.bash' && complete -p supermachine" >/dev/null ||
+    fail "no completion for bash"
+[ "$(head -n 1 "$prefix/share/zsh/site-functions/_supermachine")" = "#compdef supermachine" ] ||
+    fail "no completion for zsh"
 LD_LIBRARY_PATH=$lib "$prefix/bin/example" >"$root/out" || fail "the example ended with $?"
 grep -qx 'hello from Linux' "$root/out" || fail "the example printed: $(cat "$root/out")"
 [ "$("$prefix/bin/supermachine" run busybox echo hello)" = hello ] || fail "the program does not run"
