@@ -309,6 +309,8 @@ static void check_file(const char *path, unsigned jail)
                                         "/memfd:",   "/pagemap", "/ram",     "/state"};
     char to[512];
     ssize_t len = readlink(path, to, sizeof to - 1);
+    if (!(jail & SM_JAIL_SECCOMP) && strcmp(strrchr(path, '/'), "/2") == 0)
+        return; /* a sanitizer reports there */
     assert_true(len > 0);
     to[len] = 0;
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
