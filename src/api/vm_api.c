@@ -5,19 +5,12 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "api/api.h"
 #include "api/start.h"
+#include "base/clock.h"
 #include "base/err.h"
 #include "image/store_snapshot.h"
-
-static int64_t now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 static void on_console(void *opaque, const uint8_t *data, size_t len)
 {
@@ -50,7 +43,7 @@ struct start {
 
 static int left_ms(const struct start *s)
 {
-    int64_t left = s->deadline_ms - now_ms();
+    int64_t left = s->deadline_ms - clock_ms();
     return left < 1 ? 1 : left < INT32_MAX ? (int)left : INT32_MAX;
 }
 
@@ -159,7 +152,7 @@ SM_API int sm_vm_start(sm_image *image, const struct sm_vm_config *given, sm_vm 
     s.config.console_opaque = vm;
     if (!s.given.start_ms)
         s.given.start_ms = API_START_DEFAULT_MS;
-    s.deadline_ms = now_ms() + s.given.start_ms;
+    s.deadline_ms = clock_ms() + s.given.start_ms;
     rc = keep_config(vm, &image->image->config, err);
     if (!rc)
         rc = start_machine(vm, &s, err);

@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/io.h"
 #include "cpu/model.h"
 #include "vm/acpi.h"
@@ -140,7 +141,6 @@ static int build(struct vm *vm, const struct vm_config *config, struct sm_error 
 
 int vm_new(const struct vm_config *config, struct vm **out, struct sm_error *err)
 {
-    pthread_condattr_t attr;
     *out = NULL;
     enum model_id model;
     int rc = check_config(config, err);
@@ -159,10 +159,7 @@ int vm_new(const struct vm_config *config, struct vm **out, struct sm_error *err
     vm->end_fd = -1;
     vm->beacon_fd = -1;
     pthread_mutex_init(&vm->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&vm->changed, &attr);
-    pthread_condattr_destroy(&attr);
+    clock_cond_init(&vm->changed);
     lines_init(&vm->lines);
     console_init(&vm->console, config->console, config->console_opaque);
     rc = build(vm, config, err);

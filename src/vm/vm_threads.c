@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/io.h"
 #include "vm/vm_impl.h"
 
@@ -155,22 +156,10 @@ int vm_end_fd(const struct vm *vm)
 /* Wait with the lock held until *flag or the VM ended; false when the time is up first. */
 static bool wait_for(struct vm *vm, const bool *flag, int timeout_ms)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    if (timeout_ms > 0) {
-        until.tv_sec += timeout_ms / 1000;
-        until.tv_nsec += timeout_ms % 1000 * 1000000l;
-        if (until.tv_nsec >= 1000000000l) {
-            until.tv_sec++;
-            until.tv_nsec -= 1000000000l;
-        }
-    }
-    while (!*flag && !vm->ended) {
-        int rc = timeout_ms < 0 ? pthread_cond_wait(&vm->changed, &vm->lock)
-                                : pthread_cond_timedwait(&vm->changed, &vm->lock, &until);
-        if (rc == ETIMEDOUT)
+    int64_t until = timeout_ms < 0 ? -1 : clock_ms() + timeout_ms;
+    while (!*flag && !vm->ended)
+        if (clock_wait(&vm->changed, &vm->lock, until) == ETIMEDOUT)
             return *flag || vm->ended;
-    }
     return true;
 }
 

@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "vm/snapshot.h"
 #include "worker/args.h"
 
@@ -99,7 +100,6 @@ int worker_new(const char *program, const struct vm_config *config, struct worke
                struct sm_error *err)
 {
     struct args args;
-    pthread_condattr_t attr;
     *out = NULL;
     struct worker *w = calloc(1, sizeof *w);
     if (!w)
@@ -111,10 +111,7 @@ int worker_new(const char *program, const struct vm_config *config, struct worke
     w->console_opaque = config->console_opaque;
     pthread_mutex_init(&w->calls, NULL);
     pthread_mutex_init(&w->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&w->changed, &attr);
-    pthread_condattr_destroy(&attr);
+    clock_cond_init(&w->changed);
     int rc = args_make(&args, program, config, err);
     if (!rc) {
         const struct snapshot *s = config->snapshot;
@@ -166,17 +163,10 @@ void worker_stop(struct worker *w)
 
 bool worker_wait_for(struct worker *w, const bool *flag, int timeout_ms)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    int64_t ns = until.tv_nsec + (int64_t)(timeout_ms < 0 ? 0 : timeout_ms) % 1000 * 1000000;
-    until.tv_sec += (timeout_ms < 0 ? 0 : timeout_ms) / 1000 + ns / 1000000000;
-    until.tv_nsec = ns % 1000000000;
-    while (!*flag && !w->ended) {
-        int rc = timeout_ms < 0 ? pthread_cond_wait(&w->changed, &w->lock)
-                                : pthread_cond_timedwait(&w->changed, &w->lock, &until);
-        if (rc == ETIMEDOUT)
+    int64_t until = timeout_ms < 0 ? -1 : clock_ms() + timeout_ms;
+    while (!*flag && !w->ended)
+        if (clock_wait(&w->changed, &w->lock, until) == ETIMEDOUT)
             return *flag || w->ended;
-    }
     return true;
 }
 
