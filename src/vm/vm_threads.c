@@ -6,15 +6,14 @@
  */
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/io.h"
+#include "base/thread.h"
 #include "vm/vm_impl.h"
 
 /* With the lock held, when no vCPU runs (any more). */
@@ -73,17 +72,6 @@ static void *vcpu_main(void *opaque)
     return NULL;
 }
 
-/* Signals belong to the application's own threads; faults stay where they happen. */
-static void block_signals(sigset_t *old)
-{
-    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP};
-    sigset_t set;
-    sigfillset(&set);
-    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
-        sigdelset(&set, faults[i]);
-    pthread_sigmask(SIG_SETMASK, &set, old);
-}
-
 static void on_loop_start(void *opaque)
 {
     struct vm *vm = opaque;
@@ -98,8 +86,7 @@ static int start_threads(struct vm *vm, struct sm_error *err)
     for (unsigned i = 0; !rc && i < vm->n_vcpus; i++) {
         struct vm_vcpu *vcpu = &vm->vcpus[i];
         *vcpu = (struct vm_vcpu){.vm = vm, .index = i};
-        errno = pthread_create(&vcpu->thread, NULL, vcpu_main, vcpu);
-        if (errno != 0) {
+        if (thread_start(&vcpu->thread, vcpu_main, vcpu) != 0) {
             rc = err_sys(err, "cannot start a thread for vCPU %u", i);
             break;
         }
@@ -111,7 +98,6 @@ static int start_threads(struct vm *vm, struct sm_error *err)
 
 int vm_start(struct vm *vm, struct sm_error *err)
 {
-    sigset_t old;
     struct sm_error failure = {0};
     pthread_mutex_lock(&vm->lock); /* new vCPU threads end no sooner than all are counted */
     if (vm->started || vm->reason != VM_RUNNING) {
@@ -119,9 +105,7 @@ int vm_start(struct vm *vm, struct sm_error *err)
         return err_set(err, SM_EINVAL, "the VM was started or stopped before");
     }
     vm->started = true;
-    block_signals(&old);
     int rc = start_threads(vm, &failure);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
     pthread_mutex_unlock(&vm->lock);
     if (rc) {
         vm_finish(vm, VM_END_FAILED, &failure);

@@ -12,10 +12,10 @@
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/thread.h"
 #include "vm/snapshot.h"
 #include "worker/args.h"
 
@@ -86,14 +86,8 @@ static void *reader_main(void *opaque)
 
 static int start_reader(struct worker *w, struct sm_error *err)
 {
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    errno = pthread_create(&w->reader, NULL, reader_main, w);
-    w->reading = errno == 0;
-    int rc = w->reading ? 0 : err_sys(err, "cannot start a thread");
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    return rc;
+    w->reading = thread_start(&w->reader, reader_main, w) == 0;
+    return w->reading ? 0 : err_sys(err, "cannot start a thread");
 }
 
 int worker_new(const char *program, const struct vm_config *config, struct worker **out,
