@@ -23,7 +23,7 @@ enum {
         {'t', "tty", NULL, "give the command a terminal", COMMAND_OPT_TTY},                        \
         {'u', "user", "USER[:GROUP]", "run as this user of the image", COMMAND_OPT_USER},          \
     {                                                                                              \
-        'w', "workdir", "DIR", "run in this folder", COMMAND_OPT_WORKDIR                           \
+        'w', "workdir", "PATH", "run in this folder", COMMAND_OPT_WORKDIR                          \
     }
 
 struct command_opts {

@@ -6,10 +6,18 @@
 
 #include "cli.h"
 #include "completion.h"
+#include "man_page.h"
 
 static int cmd_help(const struct cmd *cmd, int argc, char **argv);
 static int cmd_version(const struct cmd *cmd, int argc, char **argv);
 static int cmd_completion(const struct cmd *cmd, int argc, char **argv);
+
+enum { OPT_MAN = 1 };
+
+static const struct opt help_options[] = {
+    {0, "man", NULL, "print the commands for the manual page, as mdoc(7)", OPT_MAN},
+    {0},
+};
 
 static const struct cmd commands[] = {
     {"run", "Start a microVM from an image, and run a command in it.",
@@ -72,7 +80,8 @@ static const struct cmd commands[] = {
      "where the shells find them.",
      NULL, cmd_completion},
     {"version", "Print the version.", "", NULL, NULL, cmd_version},
-    {"help", "Explain the program, or a command.", "[COMMAND]", NULL, NULL, cmd_help},
+    {"help", "Explain the program, or a command.", "[OPTION] [COMMAND]", NULL, help_options,
+     cmd_help},
 };
 #define COMMANDS (sizeof commands / sizeof commands[0])
 
@@ -107,9 +116,17 @@ static int no_options(const struct cmd *cmd, char **argv, struct opts *o, int *c
 static int cmd_help(const struct cmd *cmd, int argc, char **argv)
 {
     struct opts o;
-    int code;
-    if (no_options(cmd, argv, &o, &code))
-        return code;
+    int id;
+    bool man = false;
+    opts_init(&o, cmd, argv);
+    while ((id = opts_next(&o)) == OPT_MAN)
+        man = true;
+    if (id != OPTS_END)
+        return id == OPTS_HELP ? 0 : EXIT_OURS;
+    if (man) {
+        man_page_commands(commands, COMMANDS);
+        return 0;
+    }
     if (!argv[o.next]) {
         help_all(stdout);
         return 0;

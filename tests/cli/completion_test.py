@@ -88,6 +88,7 @@ class Completion(Case):
         self.offers("run --engine=s", "soft")
         self.offers("run --engine=s", "--engine=soft", breaks=" \t\n")
         self.offers("run --memory ")
+        self.offers("run -w /")  # the guest's folders
         self.offers("run --engine soft --cpu ", "v2", "v3")
         self.offers("completion ", "bash", "zsh")
         self.offers("help ver", "verify", "version")

@@ -31,6 +31,9 @@ cc -std=c11 -Wall -Wextra -Wpedantic -Werror "$example" $(pkg-config --cflags --
     -o "$prefix/bin/example"
 bash -c "source '$prefix/share/bash-completion/completions/supermachine.bash' && complete -p supermachine" >/dev/null ||
     fail "no completion for bash"
+for page in man1/supermachine.1 man3/libsupermachine.3; do
+    [ -s "$prefix/share/man/$page" ] || fail "no $page"
+done
 [ "$(head -n 1 "$prefix/share/zsh/site-functions/_supermachine")" = "#compdef supermachine" ] ||
     fail "no completion for zsh"
 LD_LIBRARY_PATH=$lib "$prefix/bin/example" >"$root/out" || fail "the example ended with $?"
