@@ -20,16 +20,17 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "account.h"
+#include "file.h"
+#include "transfer.h"
 
+#define FALLBACK_FDS 65536
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-static void fail(const struct launch *l, enum proto_error class, int os_errno, const char *fmt, ...)
-    __attribute__((noreturn, format(printf, 4, 5)));
-
-static void fail(const struct launch *l, enum proto_error class, int os_errno, const char *fmt, ...)
+void launch_fail(const struct launch *l, enum proto_error class, int os_errno, const char *fmt, ...)
 {
     struct launch_report r = {.class = class, .os_errno = (uint32_t)os_errno};
     va_list ap;
@@ -41,35 +42,59 @@ static void fail(const struct launch *l, enum proto_error class, int os_errno, c
         size_t used = strlen(r.text);
         snprintf(r.text + used, sizeof r.text - used, ": %s", strerror(os_errno));
     }
+    if (l->report_fd < 0) {
+        dprintf(2, "%s\n", r.text);
+        _exit(class == PROTO_ERR_NOT_FOUND ? 127 : class == PROTO_ERR_NOT_EXECUTABLE ? 126 : 125);
+    }
     /* One write below PIPE_BUF: whole or, if the agent is gone, nobody's concern. */
     _exit(write(l->report_fd, &r, sizeof r) == (ssize_t)sizeof r ? 127 : 126);
 }
 
 /* By the system call: the C library keeps its own two signals from sigaction() and sigprocmask(),
  * but an ignored one would be inherited all the same. */
-static void reset_signals(void)
+static void set_signals(uint64_t handler)
 {
-    const uint64_t dfl[4] = {0}; /* struct kernel_sigaction: handler, flags, restorer, mask */
-    const uint64_t none = 0;
+    /* struct kernel_sigaction: handler, flags, restorer, mask */
+    const uint64_t action[4] = {handler};
 
     for (int n = 1; n <= 64; n++)
-        syscall(SYS_rt_sigaction, n, dfl, NULL, sizeof none); /* SIGKILL, SIGSTOP: refused */
+        syscall(SYS_rt_sigaction, n, action, NULL,
+                sizeof action[3]); /* SIGKILL, SIGSTOP: refused */
+}
+
+static void reset_signals(void)
+{
+    const uint64_t none = 0;
+
+    set_signals((uintptr_t)SIG_DFL);
     syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof none);
 }
 
 static void set_stdio(const struct launch *l, const struct account *who)
 {
     if (l->exec->flags & PROTO_EXEC_TTY && ioctl(l->stdio[0], TIOCSCTTY, 0) < 0)
-        fail(l, PROTO_ERR_INTERNAL, errno, "cannot take the terminal");
+        launch_fail(l, PROTO_ERR_INTERNAL, errno, "cannot take the terminal");
     for (int i = 0; i < 3; i++) {
         struct stat st;
         /* So that /dev/stdout can be reopened by who owns it now (moby#6880). */
         if (fstat(l->stdio[i], &st) == 0 && (S_ISFIFO(st.st_mode) || isatty(l->stdio[i])) &&
             fchown(l->stdio[i], who->uid, (gid_t)-1) < 0 && errno != EPERM)
-            fail(l, PROTO_ERR_INTERNAL, errno, "cannot give descriptor %d to the user", i);
+            launch_fail(l, PROTO_ERR_INTERNAL, errno, "cannot give descriptor %d to the user", i);
         if (dup2(l->stdio[i], i) < 0)
-            fail(l, PROTO_ERR_INTERNAL, errno, "cannot set descriptor %d", i);
+            launch_fail(l, PROTO_ERR_INTERNAL, errno, "cannot set descriptor %d", i);
     }
+}
+
+/* What exec would close. This process goes on without it, and would hold ends of other sessions'
+ * pipes, and of its own, open. */
+static void close_others(struct launch *l)
+{
+    if (l->report_fd != 3 && dup3(l->report_fd, 3, O_CLOEXEC) < 0)
+        launch_fail(l, PROTO_ERR_RESOURCE, errno, "cannot keep the report");
+    l->report_fd = 3;
+    if (syscall(SYS_close_range, 4u, ~0u, 0u) < 0)
+        for (int fd = 4; fd < FALLBACK_FDS; fd++) /* Linux before 5.9 */
+            close(fd);
 }
 
 static void set_limits(void)
@@ -82,41 +107,23 @@ static void set_limits(void)
     umask(022);
 }
 
-static int make_dirs(const char *path)
-{
-    char part[PATH_MAX];
-    size_t len = strlen(path);
-
-    if (len >= sizeof part) {
-        errno = ENAMETOOLONG;
-        return -1;
-    }
-    for (size_t i = 1; i <= len; i++) {
-        if (path[i] && path[i] != '/')
-            continue;
-        memcpy(part, path, i);
-        part[i] = 0;
-        if (mkdir(part, 0755) < 0 && errno != EEXIST)
-            return -1;
-    }
-    return 0;
-}
-
 static void enter_cwd(const struct launch *l)
 {
     const char *cwd = *l->exec->cwd ? l->exec->cwd : "/";
 
     if (*cwd != '/')
-        fail(l, PROTO_ERR_CWD, 0, "working directory \"%.200s\" is not an absolute path", cwd);
+        launch_fail(l, PROTO_ERR_CWD, 0, "working directory \"%.200s\" is not an absolute path",
+                    cwd);
     if (chdir(cwd) == 0)
         return;
     if (errno == ENOENT && l->exec->flags & PROTO_EXEC_MKCWD) {
-        if (make_dirs(cwd) < 0)
-            fail(l, PROTO_ERR_CWD, errno, "cannot create working directory \"%.200s\"", cwd);
+        int error = file_make_folders(cwd);
+        if (error)
+            launch_fail(l, PROTO_ERR_CWD, error, "cannot create working directory \"%.200s\"", cwd);
         if (chdir(cwd) == 0)
             return;
     }
-    fail(l, PROTO_ERR_CWD, errno, "working directory \"%.200s\"", cwd);
+    launch_fail(l, PROTO_ERR_CWD, errno, "working directory \"%.200s\"", cwd);
 }
 
 static void become(const struct launch *l, const struct account *who)
@@ -136,9 +143,9 @@ static void become(const struct launch *l, const struct account *who)
             groups[n++] = who->groups[i];
     if (setgroups(n, groups) < 0 || setresgid(who->gid, who->gid, who->gid) < 0 ||
         setresuid(who->uid, who->uid, who->uid) < 0)
-        fail(l, PROTO_ERR_USER, errno, "cannot become user %u:%u", who->uid, who->gid);
+        launch_fail(l, PROTO_ERR_USER, errno, "cannot become user %u:%u", who->uid, who->gid);
     if (getuid() != who->uid || geteuid() != who->uid || getgid() != who->gid)
-        fail(l, PROTO_ERR_USER, 0, "did not become user %u:%u", who->uid, who->gid);
+        launch_fail(l, PROTO_ERR_USER, 0, "did not become user %u:%u", who->uid, who->gid);
 }
 
 static const char *env_get(char *const *env, const char *name)
@@ -185,7 +192,7 @@ static char **make_env(const struct launch *l, const struct account *who)
         !env_default(env, "HOSTNAME", hostname) ||
         (l->exec->flags & PROTO_EXEC_TTY && !env_default(env, "TERM", "xterm")) ||
         !env_default(env, "HOME", who->home))
-        fail(l, PROTO_ERR_RESOURCE, ENOMEM, "cannot build the environment");
+        launch_fail(l, PROTO_ERR_RESOURCE, ENOMEM, "cannot build the environment");
     return env;
 }
 
@@ -196,37 +203,37 @@ static void exec_failed(const struct launch *l, const char *path, int e)
     switch (e) {
     case ENOENT:
         if (access(path, F_OK) == 0)
-            fail(l, PROTO_ERR_NOT_FOUND, e, "\"%.200s\": its interpreter is missing", path);
+            launch_fail(l, PROTO_ERR_NOT_FOUND, e, "\"%.200s\": its interpreter is missing", path);
         /* fallthrough */
     case ENOTDIR:
     case ELOOP:
     case ENAMETOOLONG:
-        fail(l, PROTO_ERR_NOT_FOUND, e, "\"%.200s\"", path);
+        launch_fail(l, PROTO_ERR_NOT_FOUND, e, "\"%.200s\"", path);
     case E2BIG:
     case ENOMEM:
     case EAGAIN:
     case EMFILE:
     case ENFILE:
-        fail(l, PROTO_ERR_RESOURCE, e, "\"%.200s\"", path);
+        launch_fail(l, PROTO_ERR_RESOURCE, e, "\"%.200s\"", path);
     case ENOEXEC:
-        fail(l, PROTO_ERR_NOT_EXECUTABLE, 0,
-             "\"%.200s\": not a program for this machine, nor a script with #!", path);
+        launch_fail(l, PROTO_ERR_NOT_EXECUTABLE, 0,
+                    "\"%.200s\": not a program for this machine, nor a script with #!", path);
     default:
-        fail(l, PROTO_ERR_NOT_EXECUTABLE, e, "\"%.200s\"", path);
+        launch_fail(l, PROTO_ERR_NOT_EXECUTABLE, e, "\"%.200s\"", path);
     }
 }
 
 /* As execvp, but PATH is the new environment's, ENOEXEC is no shell script, and errors stay apart.
  */
-static void exec_search(const struct launch *l, char **env) __attribute__((noreturn));
+static void exec_search(const struct launch *l, char **argv, char **env) __attribute__((noreturn));
 
-static void exec_search(const struct launch *l, char **env)
+static void exec_search(const struct launch *l, char **argv, char **env)
 {
-    const char *name = l->exec->argv[0], *dir = env_get(env, "PATH");
+    const char *name = argv[0], *dir = env_get(env, "PATH");
     char path[PATH_MAX], refused[PATH_MAX] = "";
 
     if (strchr(name, '/')) {
-        execve(name, l->exec->argv, env);
+        execve(name, argv, env);
         exec_failed(l, name, errno);
     }
     while (*name && dir) {
@@ -235,7 +242,7 @@ static void exec_search(const struct launch *l, char **env)
 
         if (size > 0 && (size_t)size < sizeof path) {
             struct stat st;
-            execve(path, l->exec->argv, env);
+            execve(path, argv, env);
             if (errno == EACCES && !*refused && stat(path, &st) == 0 && S_ISREG(st.st_mode))
                 strcpy(refused, path);
             else if (errno != ENOENT && errno != ENOTDIR && errno != EACCES && errno != ELOOP)
@@ -247,10 +254,70 @@ static void exec_search(const struct launch *l, char **env)
     }
     if (*refused)
         exec_failed(l, refused, EACCES);
-    fail(l, PROTO_ERR_NOT_FOUND, 0, "\"%.200s\": executable file not found in $PATH", name);
+    launch_fail(l, PROTO_ERR_NOT_FOUND, 0, "\"%.200s\": executable file not found in $PATH", name);
 }
 
-void launch_child(const struct launch *l)
+/* Blocked signals are reset too: what the next command's parent keeps off is the parent's. */
+static pid_t start_one(struct launch *l, char **argv, char **env)
+{
+    pid_t pid = fork();
+
+    if (pid < 0)
+        launch_fail(l, PROTO_ERR_RESOURCE, errno, "cannot create a process");
+    if (pid == 0) {
+        reset_signals();
+        exec_search(l, argv, env);
+    }
+    if (l->report_fd >= 0)
+        close(l->report_fd);
+    l->report_fd = -1;
+    return pid;
+}
+
+/* End as the command did, unless that was well. */
+static void wait_one(pid_t pid)
+{
+    int status;
+
+    while (waitpid(pid, &status, 0) < 0)
+        if (errno != EINTR)
+            _exit(125);
+    set_signals((uintptr_t)SIG_IGN); /* forgets those that were for the command */
+    set_signals((uintptr_t)SIG_DFL);
+    if (WIFSIGNALED(status)) {
+        struct rlimit none = {0};
+        setrlimit(RLIMIT_CORE, &none);
+        reset_signals();
+        raise(WTERMSIG(status));
+        _exit(128 + WTERMSIG(status));
+    }
+    if (WEXITSTATUS(status))
+        _exit(WEXITSTATUS(status));
+}
+
+/*
+ * The commands, one after the other; the last takes this process's place. Signals for the session
+ * go to all its processes, and here they wait: how the command takes them is what counts.
+ */
+static void exec_all(struct launch *l, char **env) __attribute__((noreturn));
+
+static void exec_all(struct launch *l, char **env)
+{
+    const struct codec_exec *x = l->exec;
+    char **argv = x->argv;
+    sigset_t all;
+
+    sigfillset(&all);
+    for (unsigned i = 0; i < x->n_chain; i++) {
+        sigprocmask(SIG_BLOCK, &all, NULL);
+        wait_one(start_one(l, argv, env));
+        argv = x->chain[i];
+    }
+    reset_signals();
+    exec_search(l, argv, env);
+}
+
+void launch_child(struct launch *l)
 {
     struct account who;
     char why[300];
@@ -258,10 +325,15 @@ void launch_child(const struct launch *l)
     reset_signals();
     setsid();
     if (account_lookup("/etc/passwd", "/etc/group", l->exec->user, &who, why, sizeof why) < 0)
-        fail(l, PROTO_ERR_USER, 0, "%s", why);
+        launch_fail(l, PROTO_ERR_USER, 0, "%s", why);
     set_stdio(l, &who);
+    if (l->exec->n_chain || l->exec->flags & (PROTO_EXEC_WRITE | PROTO_EXEC_READ))
+        close_others(l);
     set_limits();
     enter_cwd(l);
     become(l, &who);
-    exec_search(l, make_env(l, &who));
+    if (l->exec->flags & (PROTO_EXEC_WRITE | PROTO_EXEC_READ))
+        transfer_file(l);
+    transfer_stage(l);
+    exec_all(l, make_env(l, &who));
 }

@@ -16,10 +16,15 @@ struct launch_report {
 struct launch {
     const struct codec_exec *exec;
     int stdio[3];  /* the child's ends; with a tty all are its slave side */
-    int report_fd; /* close-on-exec */
+    int report_fd; /* close-on-exec; -1: to standard error, the command before has started */
 };
 
+/* Report why there is no execve (os_errno 0: the text says it all) and end with the shell's code.
+ */
+void launch_fail(const struct launch *l, enum proto_error class, int os_errno, const char *fmt, ...)
+    __attribute__((noreturn, format(printf, 4, 5)));
+
 /* Runs in the forked child. All descriptors above 2 are close-on-exec. */
-void launch_child(const struct launch *l) __attribute__((noreturn));
+void launch_child(struct launch *l) __attribute__((noreturn));
 
 #endif

@@ -41,7 +41,7 @@ static void drop(struct session *s, const char *why)
         return;
     if (why)
         klog_error("connection dropped: %s", why);
-    session_signal(s, SIGKILL);
+    session_signal(s, s->writes_file ? SIGTERM : SIGKILL);
     stream_close(s);
     server_unwatch(s->server, &s->report);
     server_unwatch(s->server, &s->conn);
@@ -80,6 +80,8 @@ static void start(struct session *s)
     } else {
         s->pid = child.pid;
         s->tty = x.flags & PROTO_EXEC_TTY;
+        s->writes_file = x.flags & PROTO_EXEC_WRITE;
+        s->several = x.n_chain > 0;
         s->input.fd = child.in_fd;
         s->out[0].src.fd = s->tty ? child.tty_fd : child.out_fd[0];
         s->out[1].src.fd = child.out_fd[1];
@@ -124,7 +126,7 @@ static void on_hello(struct session *s, const struct codec_frame *f)
     if (f->type != PROTO_HELLO || codec_hello_parse(f, &version) < 0)
         drop(s, "no HELLO");
     else if (version != PROTO_VERSION)
-        refuse(s, PROTO_ERR_VERSION, 0, "the agent speaks version 1 of the protocol");
+        refuse(s, PROTO_ERR_VERSION, 0, "the agent speaks another version of the protocol");
     else
         s->phase = SESSION_REQUEST;
 }
@@ -157,7 +159,7 @@ static void on_signal(struct session *s, const struct codec_frame *f)
 
     if (codec_signal_parse(f, &signal, &flags) < 0)
         drop(s, "bad SIGNAL");
-    else if (flags & PROTO_SIGNAL_ALL)
+    else if (flags & PROTO_SIGNAL_ALL || s->several)
         session_signal(s, (int)signal);
     else if (s->pid > 0 && (!s->tty || kill(-s->pid, (int)signal) < 0))
         kill(s->pid, (int)signal);

@@ -43,6 +43,8 @@ struct session {
 
     pid_t pid; /* 0: none, or reaped */
     bool tty;
+    bool writes_file; /* its process needs a moment to leave nothing behind */
+    bool several;     /* its process waits for the command's: both get what is sent */
     struct source report;
     struct source input; /* stdin, unused with a tty: then out[0] is the master */
     struct session_output out[2];

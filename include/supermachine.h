@@ -415,6 +415,14 @@ enum sm_vm_state sm_vm_state(sm_vm *vm); /* any thread */
 
 typedef struct sm_exec sm_exec;
 
+/* A file that is written into a VM. */
+struct sm_staged_file {
+    const char *path; /* in the guest; relative to the command's cwd */
+    const void *data;
+    size_t len;
+    uint32_t mode; /* permission bits; 0: 0644 */
+};
+
 struct sm_exec_spec {
     size_t size;
     const char *const *argv; /* NULL-terminated, at least one; searched in the guest's PATH */
@@ -427,6 +435,14 @@ struct sm_exec_spec {
     int stdin_fd;  /* borrowed; -1: none, the command sees an empty file */
     int stdout_fd; /* borrowed; -1: drop it */
     int stderr_fd;
+    /* Written as the user before the command starts, up to 256, which together with arguments and
+     * environment may have 4 MiB (sm_vm_write_file has no limit). Missing folders are created. */
+    const struct sm_staged_file *files;
+    size_t n_files;
+    /* NULL, or a NULL-terminated list of up to 64 more argv. Each runs after the one before ended
+     * with 0, as `a && b` in a shell, with the same streams. The outcome's end is that of the last
+     * one that ran; its times and memory are of all. */
+    const char *const *const *then;
 };
 #define SM_EXEC_SPEC_INIT                                                                          \
     {                                                                                              \
@@ -439,7 +455,9 @@ struct sm_outcome {
                     started: 127 not found, 126 not executable, 125 anything else */
     int started; /* 0: it could not be started */
     int signal;  /* that ended it, or 0 */
-    uint64_t wall_ns, user_ns, system_ns, peak_rss_bytes; /* as the guest says */
+    /* From its start to its end; processor time and the most memory of it and the children that it
+     * waited for. As the guest says. */
+    uint64_t wall_ns, user_ns, system_ns, peak_rss_bytes;
 };
 
 /* Prepare a command; any number may run in a VM. It starts, and its streams move, while a thread is
@@ -475,6 +493,53 @@ struct sm_output {
 int sm_exec_output(sm_vm *vm, const struct sm_exec_spec *spec, size_t max_bytes, int timeout_ms,
                    struct sm_output *output, struct sm_error *err);
 void sm_output_fini(struct sm_output *output); /* frees out and err; a zeroed one is fine */
+
+/* --- Files in and out --- */
+
+struct sm_file_spec {
+    size_t size;
+    const char *path; /* in the guest, from its root */
+    const char *user; /* whose rights count, and who owns a new file: as in sm_exec_spec, but NULL
+                         is root */
+    int fd; /* borrowed: contents come from there up to its end, or go there; -1: memory */
+    /* Writing: */
+    uint32_t mode;    /* permission bits; 0: 0644 */
+    const void *data; /* the contents, with fd -1 */
+    size_t len;
+    /* Reading: */
+    size_t max_bytes; /* with fd -1: SM_ENOMEM if there are more; 0: 64 MiB */
+};
+#define SM_FILE_SPEC_INIT                                                                          \
+    {                                                                                              \
+        .size = sizeof(struct sm_file_spec), .fd = -1                                              \
+    }
+
+/*
+ * Write a file in the guest within timeout_ms (-1: no limit). It appears under its name when it is
+ * complete, in place of what was there; after an error what was there is unchanged. Missing folders
+ * are created. (A device or pipe is written to as it is, and so is a file in a folder where the
+ * user may create none.) Any size; any number at once in a VM, each call by a thread of its own.
+ *
+ * SM_EINVAL: no path, no such user, it is a folder, or the user may not write it; SM_ENOTFOUND: a
+ * part of the path is no folder; SM_ENOSPC: the guest's memory is full; SM_ETIMEDOUT; SM_EGUEST;
+ * SM_EINTR: sm_vm_stop; SM_ENOMEM; SM_EIO.
+ */
+int sm_vm_write_file(sm_vm *vm, const struct sm_file_spec *spec, int timeout_ms,
+                     struct sm_error *err);
+
+/* What was read. */
+struct sm_file {
+    char *data; /* with fd -1: the contents and a NUL after them; freed with sm_free */
+    size_t len;
+    uint32_t mode; /* permission bits of the file */
+};
+/*
+ * Read a file of the guest, which may be as hostile as all that comes from there: any bytes, and
+ * with fd any number of them. Threads and errors as of sm_vm_write_file; SM_ENOTFOUND: no such
+ * file; SM_ENOSPC also: fd's disk is full. After an error *out is zero, and fd may have got a part.
+ */
+int sm_vm_read_file(sm_vm *vm, const struct sm_file_spec *spec, int timeout_ms, struct sm_file *out,
+                    struct sm_error *err);
 
 /* --- Pools: VMs that are ready before they are wanted --- */
 

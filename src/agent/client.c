@@ -44,8 +44,9 @@ struct output {
 struct client {
     struct wire wire;
     enum phase phase;
-    bool deaf;    /* sending fails: the guest has closed, its last words may still be there */
-    bool refused; /* ended by ERROR */
+    bool deaf;        /* sending fails: the guest has closed, its last words may still be there */
+    bool refused;     /* ended by ERROR */
+    const char *what; /* static: what an ERROR is about */
     bool tty;
     uint8_t *blob; /* owned: EXEC, sent up to blob_sent */
     size_t blob_len, blob_sent;
@@ -80,14 +81,30 @@ static bool never_blocks(int fd)
     return fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
 }
 
+/* One more than there may be is enough to be refused. */
+static uint16_t count_chain(const char *const *const *chain)
+{
+    uint16_t n = 0;
+
+    while (chain && chain[n] && n <= PROTO_EXEC_CHAIN)
+        n++;
+    return n;
+}
+
 int client_new(struct client **out, int fd, const struct client_spec *spec, struct sm_error *err)
 {
-    struct codec_exec x = {.rows = spec->rows,
-                           .cols = spec->cols,
-                           .argv = (char **)(uintptr_t)spec->argv,
-                           .env = (char **)(uintptr_t)spec->env,
-                           .cwd = spec->cwd,
-                           .user = spec->user};
+    struct codec_exec x = {
+        .rows = spec->rows,
+        .cols = spec->cols,
+        .argv = (char **)(uintptr_t)spec->argv,
+        .env = (char **)(uintptr_t)spec->env,
+        .cwd = spec->cwd,
+        .user = spec->user,
+        .chain = (char ***)(uintptr_t)spec->chain,
+        .n_chain = count_chain(spec->chain),
+        .files = (struct codec_file *)(uintptr_t)spec->files,
+        .n_files =
+            (uint16_t)(spec->n_files > PROTO_EXEC_FILES ? PROTO_EXEC_FILES + 1 : spec->n_files)};
     const int fds[2] = {spec->stdout_fd, spec->stderr_fd};
     struct client *c = calloc(1, sizeof *c);
     int status;
@@ -96,15 +113,19 @@ int client_new(struct client **out, int fd, const struct client_spec *spec, stru
         return err_set(err, SM_ENOMEM, "out of memory for an exec session");
     c->wake_fd = -1;
     x.flags = (spec->stdin_fd >= 0 ? PROTO_EXEC_STDIN : 0) | (spec->tty ? PROTO_EXEC_TTY : 0) |
-              (spec->make_cwd ? PROTO_EXEC_MKCWD : 0);
+              (spec->make_cwd ? PROTO_EXEC_MKCWD : 0) |
+              (spec->what == CLIENT_WRITE ? PROTO_EXEC_WRITE : 0) |
+              (spec->what == CLIENT_READ ? PROTO_EXEC_READ : 0);
+    c->what = spec->what == CLIENT_EXEC ? "cannot start the command: " : "";
     status = codec_exec_build(&x, &c->blob, &c->blob_len);
     if (status < 0) {
         client_free(c);
         return status == -2 ? err_set(err, SM_ENOMEM, "out of memory for the arguments")
                             : err_set(err, SM_EINVAL,
-                                      "no command, or arguments and environment above %u MiB or %u "
-                                      "items",
-                                      PROTO_EXEC_MAX >> 20, PROTO_EXEC_STRINGS);
+                                      "no command or an empty path, or arguments, environment and "
+                                      "files above %u MiB, %u strings, %u files or %u commands",
+                                      PROTO_EXEC_MAX >> 20, PROTO_EXEC_STRINGS, PROTO_EXEC_FILES,
+                                      PROTO_EXEC_CHAIN + 1);
     }
     c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (c->wake_fd < 0) {
@@ -199,10 +220,12 @@ static int on_error(struct client *c, const struct codec_frame *f, struct sm_err
         c->refusal = 126;
     } else if (class == PROTO_ERR_USER || class == PROTO_ERR_CWD) {
         code = SM_EINVAL;
+    } else if (class == PROTO_ERR_FILE) {
+        code = os_errno == ENOSPC ? SM_ENOSPC : os_errno == ENOENT ? SM_ENOTFOUND : SM_EINVAL;
     }
     c->refused = true;
     c->phase = PHASE_ENDED;
-    err_set(&c->error, code, "cannot start the command: %.400s", text);
+    err_set(&c->error, code, "%s%.400s", c->what, text);
     return 0;
 }
 

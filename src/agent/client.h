@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "agent/codec.h"
 #include "base/err.h"
 
 struct client;
@@ -21,7 +22,14 @@ struct client;
  * non-blocking).
  */
 struct client_spec {
-    const char *const *argv; /* at least one; found through PATH of env in the guest */
+    const char *const *argv;         /* at least one; found through PATH of env in the guest */
+    const char *const *const *chain; /* NULL, or a NULL-terminated list of commands to run after it,
+                                        each if the one before ended with 0 */
+    const struct codec_file *files;  /* written before the first starts */
+    size_t n_files;
+    /* Instead of a command, argv NULL: files[0], without contents, is written from stdin, or read
+     * to stdout with its mode on stderr (proto.h). */
+    enum { CLIENT_EXEC, CLIENT_WRITE, CLIENT_READ } what;
     const char *const
         *env;         /* NULL: none; the agent adds PATH, HOME, HOSTNAME, TERM as Docker does */
     const char *cwd;  /* NULL or "": / */

@@ -6,8 +6,9 @@
  */
 #include "agent/codec.h"
 
-#include <stdlib.h>
 #include <string.h>
+
+#include "agent/bytes.h"
 
 #define FROM_HOST (1u << CODEC_HOST)
 #define FROM_GUEST (1u << CODEC_GUEST)
@@ -36,25 +37,6 @@ static const struct frame_rule rules[PROTO_TYPES] = {
     [PROTO_OK] = {FROM_GUEST, 0, 1, 0, 0},
     [PROTO_BAKE] = {FROM_HOST, 1, 0, 0, 0},
 };
-
-static uint16_t get16(const uint8_t *p)
-{
-    return (uint16_t)(p[0] | p[1] << 8);
-}
-static uint32_t get32(const uint8_t *p)
-{
-    return get16(p) | (uint32_t)get16(p + 2) << 16;
-}
-static void put16(uint8_t *p, uint32_t v)
-{
-    p[0] = (uint8_t)v;
-    p[1] = (uint8_t)(v >> 8);
-}
-static void put32(uint8_t *p, uint32_t v)
-{
-    put16(p, v);
-    put16(p + 2, v >> 16);
-}
 
 uint64_t codec_u64(const uint8_t *p)
 {
@@ -269,119 +251,6 @@ int codec_error_parse(const struct codec_frame *f, enum proto_error *class, uint
         text[i] = byte < 0x20 || byte == 0x7f ? '?' : (char)byte;
     }
     text[len] = 0;
-    return 0;
-}
-
-/* Takes one NUL-terminated string out of [*p, end); NULL when there is none. */
-static char *take_string(char **p, const char *end)
-{
-    char *s = *p;
-    char *nul = s < end ? memchr(s, 0, (size_t)(end - s)) : NULL;
-
-    if (!nul)
-        return NULL;
-    *p = nul + 1;
-    return s;
-}
-
-static char **take_strings(char **p, const char *end, uint32_t count)
-{
-    char **list = calloc((size_t)count + 1, sizeof *list);
-
-    for (uint32_t i = 0; list && i < count; i++) {
-        list[i] = take_string(p, end);
-        if (!list[i]) {
-            free(list);
-            return NULL;
-        }
-    }
-    return list;
-}
-
-int codec_exec_parse(char *blob, size_t len, struct codec_exec *out)
-{
-    const uint8_t *head = (const uint8_t *)blob;
-    char *p = blob + PROTO_EXEC_FIXED, *end = blob + len;
-    uint32_t argc, envc;
-
-    memset(out, 0, sizeof *out);
-    if (len < PROTO_EXEC_FIXED || len > PROTO_EXEC_MAX)
-        return -1;
-    out->flags = get32(head);
-    out->rows = get16(head + 4);
-    out->cols = get16(head + 6);
-    argc = get32(head + 8);
-    envc = get32(head + 12);
-    if (out->flags & ~PROTO_EXEC_FLAGS || get32(head + 16) != 0 || argc == 0)
-        return -1;
-    /* Each string takes at least its NUL: a count above what is left is a lie, refused before
-     * calloc. */
-    if (argc > PROTO_EXEC_STRINGS || envc > PROTO_EXEC_STRINGS - argc ||
-        (size_t)argc + envc + 2 > (size_t)(end - p))
-        return -1;
-    out->argv = take_strings(&p, end, argc);
-    out->env = out->argv ? take_strings(&p, end, envc) : NULL;
-    out->cwd = out->env ? take_string(&p, end) : NULL;
-    out->user = out->cwd ? take_string(&p, end) : NULL;
-    if (!out->user || p != end) {
-        codec_exec_fini(out);
-        return -1;
-    }
-    return 0;
-}
-
-void codec_exec_fini(struct codec_exec *x)
-{
-    free(x->argv);
-    free(x->env);
-    memset(x, 0, sizeof *x);
-}
-
-/* Adds the list's size to *total and counts it; -1 as soon as a limit is passed. */
-static int measure(char *const *list, size_t *total, uint32_t *count)
-{
-    for (*count = 0; list && list[*count]; ++*count) {
-        *total += strlen(list[*count]) + 1;
-        if (*total > PROTO_EXEC_MAX || *count >= PROTO_EXEC_STRINGS)
-            return -1;
-    }
-    return 0;
-}
-
-static uint8_t *put_string(uint8_t *p, const char *s)
-{
-    size_t size = strlen(s) + 1;
-
-    memcpy(p, s, size);
-    return p + size;
-}
-
-int codec_exec_build(const struct codec_exec *x, uint8_t **blob, size_t *len)
-{
-    const char *cwd = x->cwd ? x->cwd : "", *user = x->user ? x->user : "";
-    size_t total = PROTO_EXEC_FIXED + strlen(cwd) + strlen(user) + 2;
-    uint32_t argc, envc;
-    uint8_t *p;
-
-    if (total > PROTO_EXEC_MAX || measure(x->argv, &total, &argc) < 0 ||
-        measure(x->env, &total, &envc) < 0 || argc == 0 || envc > PROTO_EXEC_STRINGS - argc)
-        return -1;
-    *blob = p = malloc(total);
-    if (!p)
-        return -2;
-    *len = total;
-    put32(p, x->flags);
-    put16(p + 4, x->rows);
-    put16(p + 6, x->cols);
-    put32(p + 8, argc);
-    put32(p + 12, envc);
-    put32(p + 16, 0);
-    p += PROTO_EXEC_FIXED;
-    for (uint32_t i = 0; i < argc; i++)
-        p = put_string(p, x->argv[i]);
-    for (uint32_t i = 0; i < envc; i++)
-        p = put_string(p, x->env[i]);
-    put_string(put_string(p, cwd), user);
     return 0;
 }
 

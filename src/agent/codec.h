@@ -74,20 +74,34 @@ int codec_exit_parse(const struct codec_frame *f, struct codec_exit *x);
 int codec_error_parse(const struct codec_frame *f, enum proto_error *class, uint32_t *os_errno,
                       char text[PROTO_TEXT_MAX + 1]);
 
-/* The joined payload of EXEC. */
+struct codec_file {
+    const char *path; /* borrowed */
+    uint32_t mode;    /* at most PROTO_MODE_MAX */
+    uint32_t length;
+    const uint8_t *data; /* borrowed */
+};
+
+/* The joined payload of EXEC. The arrays are owned when it was parsed, all strings and bytes
+ * borrowed from the blob. */
 struct codec_exec {
     uint32_t flags;
     uint16_t rows, cols;
-    char **argv; /* owned array, NULL-terminated; the strings are borrowed from the blob */
-    char **env;  /* as argv */
-    const char *cwd, *user; /* borrowed */
+    uint16_t n_chain, n_files;
+    char **argv; /* NULL-terminated; so is env, and each of chain */
+    char **env;
+    const char *cwd, *user;
+    char ***chain; /* commands after the first */
+    struct codec_file *files;
 };
 /* blob must outlive *out. 0, or -1: malformed, or out of memory. */
 int codec_exec_parse(char *blob, size_t len, struct codec_exec *out);
 void codec_exec_fini(struct codec_exec *x);
-/* argv and env as in struct codec_exec; cwd and user may be NULL. *blob is for free(). 0; -1: too
- * big for PROTO_EXEC_MAX, too many items, no argv; -2: out of memory. */
+/* env, cwd and user may be NULL. *blob is for free(). 0; -1: too big for PROTO_EXEC_MAX, too many
+ * items, no argv; -2: out of memory. */
 int codec_exec_build(const struct codec_exec *x, uint8_t **blob, size_t *len);
+
+/* Stream 2 of READ, whole. 0, or -1: not one octal number up to PROTO_MODE_MAX and a newline. */
+int codec_mode_parse(const char *text, size_t len, uint32_t *mode);
 
 /* Walking SETUP. 1: an item; 0: the end; -1: malformed. Start with *at = 0. Lengths are checked per
  * key. */

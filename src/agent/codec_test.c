@@ -242,6 +242,123 @@ static void test_exec(void **state)
     assert_int_equal(codec_exec_build(&x, &blob, &len), -1);
 }
 
+/* Every truncation is noticed, and so is a byte too many. */
+static void refuse_cuts(const uint8_t *blob, size_t len)
+{
+    struct codec_exec y;
+    char *copy;
+
+    for (size_t cut = 0; cut <= len + 1; cut++) {
+        if (cut == len)
+            continue;
+        copy = calloc(1, cut ? cut : 1); /* exact, for the sanitizer */
+        memcpy(copy, blob, cut < len ? cut : len);
+        assert_int_equal(codec_exec_parse(copy, cut, &y), -1);
+        assert_null(y.files);
+        free(copy);
+    }
+}
+
+static void test_exec_chain_and_files(void **state)
+{
+    char *argv[] = {(char *)"a", NULL}, *second[] = {(char *)"b", (char *)"", NULL};
+    char *third[] = {(char *)"c", NULL}, **chain[] = {second, third, NULL}, *none[] = {NULL};
+    struct codec_file files[] = {{"/x", 0644, 3, (const uint8_t *)"a\0b"}, {"y", 07777, 0, NULL}};
+    struct codec_exec x = {
+        .argv = argv, .chain = chain, .n_chain = 2, .files = files, .n_files = 2};
+    struct codec_exec y;
+    uint8_t *blob;
+    size_t len;
+
+    assert_int_equal(codec_exec_build(&x, &blob, &len), 0);
+    refuse_cuts(blob, len);
+    assert_int_equal(codec_exec_parse((char *)blob, len, &y), 0);
+    assert_int_equal(y.n_chain, 2);
+    assert_string_equal(y.chain[0][1], "");
+    assert_null(y.chain[0][2]);
+    assert_string_equal(y.chain[1][0], "c");
+    assert_int_equal(y.n_files, 2);
+    assert_string_equal(y.files[0].path, "/x");
+    assert_int_equal(y.files[0].mode, 0644);
+    assert_int_equal(y.files[0].length, 3);
+    assert_memory_equal(y.files[0].data, "a\0b", 3);
+    assert_string_equal(y.files[1].path, "y");
+    codec_exec_fini(&y);
+    /* Each byte wrong once: refused, or at least nothing out of bounds. */
+    for (size_t i = 0; i < len; i++) {
+        blob[i] ^= 0x81;
+        if (codec_exec_parse((char *)blob, len, &y) == 0)
+            codec_exec_fini(&y);
+        blob[i] ^= 0x81;
+    }
+    free(blob);
+    files[1].mode = 010000;
+    assert_int_equal(codec_exec_build(&x, &blob, &len), -1);
+    files[1].mode = 0;
+    files[1].path = "";
+    assert_int_equal(codec_exec_build(&x, &blob, &len), -1);
+    files[1].path = "y";
+    files[1].length = PROTO_EXEC_MAX;
+    assert_int_equal(codec_exec_build(&x, &blob, &len), -1);
+    files[1].length = 0;
+    chain[1] = none;
+    assert_int_equal(codec_exec_build(&x, &blob, &len), -1);
+}
+
+static void test_exec_of_files(void **state)
+{
+    static const uint32_t bad[] = {
+        PROTO_EXEC_WRITE,                                      /* from nowhere */
+        PROTO_EXEC_READ | PROTO_EXEC_STDIN,                    /* what for? */
+        PROTO_EXEC_READ | PROTO_EXEC_WRITE | PROTO_EXEC_STDIN, /* both */
+        PROTO_EXEC_READ | PROTO_EXEC_TTY,
+    };
+    char *argv[] = {(char *)"a", NULL};
+    struct codec_file files[] = {{"/x", 0644, 0, NULL}, {"y", 0, 0, NULL}};
+    struct codec_exec x = {.files = files, .n_files = 1}, y;
+    uint8_t *blob;
+    size_t len;
+
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        x.flags = bad[i];
+        assert_int_equal(codec_exec_build(&x, &blob, &len), -1);
+    }
+    x.flags = PROTO_EXEC_READ;
+    x.argv = argv;
+    assert_int_equal(codec_exec_build(&x, &blob, &len), -1);
+    x.argv = NULL;
+    x.n_files = 2;
+    assert_int_equal(codec_exec_build(&x, &blob, &len), -1);
+    x.n_files = 1;
+    assert_int_equal(codec_exec_build(&x, &blob, &len), 0);
+    refuse_cuts(blob, len);
+    assert_int_equal(codec_exec_parse((char *)blob, len, &y), 0);
+    assert_null(y.argv[0]);
+    codec_exec_fini(&y);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        blob[0] = (uint8_t)bad[i];
+        assert_int_equal(codec_exec_parse((char *)blob, len, &y), -1);
+    }
+    blob[0] = 0; /* a command without a name */
+    assert_int_equal(codec_exec_parse((char *)blob, len, &y), -1);
+    free(blob);
+}
+
+static void test_mode(void **state)
+{
+    static const char *const bad[] = {"",        "\n",    "644",     "8\n",   "-1\n",
+                                      "77777\n", "6 4\n", "644\n\n", "0x1\n", "644\n1"};
+    uint32_t mode = 1;
+
+    assert_int_equal(codec_mode_parse("644\n", 4, &mode), 0);
+    assert_int_equal(mode, 0644);
+    assert_int_equal(codec_mode_parse("7777\n", 5, &mode), 0);
+    assert_int_equal(mode, 07777);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_int_equal(codec_mode_parse(bad[i], strlen(bad[i]), &mode), -1);
+    assert_int_equal(codec_mode_parse("6\0004\n", 4, &mode), -1);
+}
+
 static void test_exec_limits(void **state)
 {
     enum { COUNT = PROTO_EXEC_STRINGS };
@@ -386,6 +503,9 @@ int main(void)
         cmocka_unit_test(test_small_frames),
         cmocka_unit_test(test_exec),
         cmocka_unit_test(test_exec_limits),
+        cmocka_unit_test(test_exec_chain_and_files),
+        cmocka_unit_test(test_exec_of_files),
+        cmocka_unit_test(test_mode),
         cmocka_unit_test(test_items),
         cmocka_unit_test(test_volumes),
         cmocka_unit_test(test_ring),

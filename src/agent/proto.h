@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The wire protocol between the host and the guest agent, version 2.
+ * The wire protocol between the host and the guest agent, version 3.
  *
  * Transport: vsock streams. The agent listens on guest port PROTO_PORT. When the root is mounted
  * and it listens, it connects once to host CID 2, port PROTO_PORT (the beacon), sends HELLO, or
@@ -33,7 +33,7 @@
 
 #include <stdint.h>
 
-#define PROTO_VERSION 2u
+#define PROTO_VERSION 3u
 #define PROTO_MAGIC 0x67416d53u /* "SmAg" */
 #define PROTO_PORT 1024u
 
@@ -42,8 +42,10 @@
 #define PROTO_WINDOW (256u * 1024u)     /* bytes of credit per stream and direction */
 #define PROTO_EXEC_MAX (4u << 20)       /* bytes of EXEC over all its frames */
 #define PROTO_EXEC_STRINGS (256u << 10) /* argv and env items together */
-#define PROTO_TEXT_MAX 1024u            /* bytes of an ERROR's text */
-#define PROTO_ENTROPY_MAX 512u          /* bytes of a SETUP's entropy */
+#define PROTO_EXEC_CHAIN 64u            /* commands after the first */
+#define PROTO_EXEC_FILES 256u
+#define PROTO_TEXT_MAX 1024u   /* bytes of an ERROR's text */
+#define PROTO_ENTROPY_MAX 512u /* bytes of a SETUP's entropy */
 #define PROTO_HOSTNAME_MAX 64u
 #define PROTO_MACHINE_ID_LEN 32u
 #define PROTO_GRACE_MAX_MS 60000u
@@ -72,15 +74,29 @@ enum proto_type {
 };
 
 /*
- * EXEC payload (fragments joined): u32 PROTO_EXEC_* flags, u16 rows, u16 columns, u32 argc (>= 1),
- * u32 envc, u32 zero; then NUL-terminated strings: argv, env ("NAME=value"), cwd ("" is "/"), user
- * ("" is root; NAME, UID, NAME:GROUP, UID:GID ... as Docker's --user). Nothing may follow.
+ * EXEC payload (fragments joined): u32 PROTO_EXEC_* flags, u16 rows, u16 columns, u32 argc, u32
+ * envc, u16 commands, u16 files; then NUL-terminated strings: argv, env ("NAME=value"), cwd ("" is
+ * "/"), user ("" is root; NAME, UID, NAME:GROUP, UID:GID ... as Docker's --user); then each further
+ * command: u32 argc, its strings; then each file: u32 mode, u32 length, NUL-terminated path, length
+ * bytes. Nothing may follow. argc is at least 1.
+ *
+ * The files are written first, as the user and from the working directory. Then the commands run
+ * one after the other, each only if the one before ended with 0; EXIT says how the last that ran
+ * ended, and what all of them used.
+ *
+ * WRITE and READ are no command: argc is 0, there are no further commands and one file of length 0.
+ * WRITE (with STDIN): its contents are stream 0, and it takes its name when that has ended; a
+ * session that ends before leaves nothing. READ: stream 1 is its contents, stream 2 its permission
+ * bits in octal and a newline. EXIT's code is 0 or a Linux errno.
  */
 #define PROTO_EXEC_FIXED 20u
 #define PROTO_EXEC_STDIN 1u /* stream 0 is used; otherwise stdin is /dev/null */
 #define PROTO_EXEC_TTY 2u   /* a pseudo-terminal on stdin, stdout and stderr */
 #define PROTO_EXEC_MKCWD 4u /* create cwd if it is missing, as Docker does for WorkingDir */
-#define PROTO_EXEC_FLAGS 7u
+#define PROTO_EXEC_WRITE 8u
+#define PROTO_EXEC_READ 16u
+#define PROTO_EXEC_FLAGS 31u
+#define PROTO_MODE_MAX 07777u
 
 #define PROTO_SIGNAL_ALL                                                                           \
     1u /* every process of the session, not only the first (with a tty: its group) */
@@ -105,6 +121,7 @@ enum proto_error {
     PROTO_ERR_RESOURCE = 8, /* out of memory, processes, terminals, argument space */
     PROTO_ERR_BOOT = 9,     /* in the beacon: the guest could not start */
     PROTO_ERR_VOLUME = 10,  /* a volume cannot be mounted */
+    PROTO_ERR_FILE = 11,    /* a file cannot be written or read */
     PROTO_ERR_END
 };
 

@@ -15,6 +15,7 @@
 
 #define API_MEMORY_DEFAULT_MIB 256u
 #define API_START_DEFAULT_MS 120000u
+#define FILE_DEFAULT_MODE 0644u
 
 struct sm_store {
     struct store *store; /* owned */
@@ -46,6 +47,11 @@ char *data_find_vmm(const char *data_dir);
 
 /* The engine that a public number means here. SM_EINVAL, or SM_EENGINE with the way out. */
 int engines_choose(uint32_t wanted, const struct engine_ops **out, struct sm_error *err);
+
+/* sm_exec_start for a spec that is complete. */
+struct client_spec;
+int exec_begin(struct sm_vm *vm, const struct client_spec *spec, struct sm_exec **out,
+               struct sm_error *err);
 
 /*
  * Config structs begin with their size, so that later versions can add fields: copy what the caller

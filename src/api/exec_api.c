@@ -68,7 +68,7 @@ static int explain(struct sm_exec *e, int rc, struct sm_error *err)
     return rc ? rc : err_set(err, SM_EGUEST, "the guest ended");
 }
 
-static int start(sm_vm *vm, const struct client_spec *spec, sm_exec **out, struct sm_error *err)
+int exec_begin(sm_vm *vm, const struct client_spec *spec, sm_exec **out, struct sm_error *err)
 {
     struct sm_exec *e = calloc(1, sizeof *e);
     if (!e)
@@ -86,6 +86,37 @@ static int start(sm_vm *vm, const struct client_spec *spec, sm_exec **out, struc
     return 0;
 }
 
+/* The caller frees *out. */
+static int take_files(const struct sm_exec_spec *spec, struct codec_file **out,
+                      struct sm_error *err)
+{
+    *out = NULL;
+    if (spec->n_files > PROTO_EXEC_FILES)
+        return err_set(err, SM_EINVAL, "%zu files with a command: at most %u", spec->n_files,
+                       PROTO_EXEC_FILES);
+    struct codec_file *files = calloc(spec->n_files + 1, sizeof *files);
+    if (!files)
+        return err_set(err, SM_ENOMEM, "out of memory");
+    for (size_t i = 0; i < spec->n_files; i++) {
+        const struct sm_staged_file *f = &spec->files[i];
+        if (!f->path || !*f->path || f->mode > PROTO_MODE_MAX || f->len > PROTO_EXEC_MAX ||
+            (f->len && !f->data)) {
+            free(files);
+            return err_set(
+                err, SM_EINVAL,
+                "file %zu of the command: it needs a path, a mode up to 07777 and at most "
+                "%u MiB (sm_vm_write_file has no limit)",
+                i, PROTO_EXEC_MAX >> 20);
+        }
+        files[i] = (struct codec_file){.path = f->path,
+                                       .mode = f->mode ? f->mode : FILE_DEFAULT_MODE,
+                                       .length = (uint32_t)f->len,
+                                       .data = f->data};
+    }
+    *out = files;
+    return 0;
+}
+
 typedef int output_fn(void *opaque, int stream, const void *data, size_t len);
 
 /* sm_exec_start, with output to a function if there is one. */
@@ -94,15 +125,21 @@ static int prepare(sm_vm *vm, const struct sm_exec_spec *given, output_fn *outpu
 {
     struct sm_exec_spec spec;
     struct string_list env = {0};
+    struct codec_file *files = NULL;
     *out = NULL;
     int rc = config_copy(&spec, sizeof spec, given, "sm_exec_spec", err);
     if (!rc && (!spec.argv || !spec.argv[0]))
         rc = err_set(err, SM_EINVAL, "no command specified");
     if (!rc)
         rc = merge_env(&vm->env, spec.env, &env, err);
+    if (!rc)
+        rc = take_files(&spec, &files, err);
     if (!rc) {
         struct client_spec client = {
             .argv = spec.argv,
+            .chain = spec.then,
+            .files = files,
+            .n_files = spec.n_files,
             .env = (const char *const *)env.items,
             .cwd = spec.cwd ? spec.cwd : vm->working_dir,
             .user = spec.user ? spec.user : vm->user,
@@ -116,8 +153,9 @@ static int prepare(sm_vm *vm, const struct sm_exec_spec *given, output_fn *outpu
             .output = output,
             .opaque = opaque,
         };
-        rc = start(vm, &client, out, err);
+        rc = exec_begin(vm, &client, out, err);
     }
+    free(files);
     string_list_fini(&env);
     return rc;
 }
