@@ -85,16 +85,25 @@ static void set_stdio(const struct launch *l, const struct account *who)
     }
 }
 
-/* What exec would close. This process goes on without it, and would hold ends of other sessions'
- * pipes, and of its own, open. */
-static void close_others(struct launch *l)
+/* What exec would close. A process that goes on without it would hold ends of other sessions'
+ * pipes, and of its own, open. 0 or an errno. */
+static int close_others(int *fd)
 {
-    if (l->report_fd != 3 && dup3(l->report_fd, 3, O_CLOEXEC) < 0)
-        launch_fail(l, PROTO_ERR_RESOURCE, errno, "cannot keep the report");
-    l->report_fd = 3;
+    if (*fd != 3 && dup3(*fd, 3, O_CLOEXEC) < 0)
+        return errno;
+    *fd = 3;
     if (syscall(SYS_close_range, 4u, ~0u, 0u) < 0)
-        for (int fd = 4; fd < FALLBACK_FDS; fd++) /* Linux before 5.9 */
-            close(fd);
+        for (int other = 4; other < FALLBACK_FDS; other++) /* Linux before 5.9 */
+            close(other);
+    return 0;
+}
+
+void launch_detach(int *fd)
+{
+    reset_signals();
+    setsid();
+    if (close_others(fd))
+        _exit(1);
 }
 
 static void set_limits(void)
@@ -327,8 +336,11 @@ void launch_child(struct launch *l)
     if (account_lookup("/etc/passwd", "/etc/group", l->exec->user, &who, why, sizeof why) < 0)
         launch_fail(l, PROTO_ERR_USER, 0, "%s", why);
     set_stdio(l, &who);
-    if (l->exec->n_chain || l->exec->flags & (PROTO_EXEC_WRITE | PROTO_EXEC_READ))
-        close_others(l);
+    if (l->exec->n_chain || l->exec->flags & (PROTO_EXEC_WRITE | PROTO_EXEC_READ)) {
+        int error = close_others(&l->report_fd);
+        if (error)
+            launch_fail(l, PROTO_ERR_RESOURCE, error, "cannot keep the report");
+    }
     set_limits();
     enter_cwd(l);
     become(l, &who);

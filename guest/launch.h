@@ -24,6 +24,10 @@ struct launch {
 void launch_fail(const struct launch *l, enum proto_error class, int os_errno, const char *fmt, ...)
     __attribute__((noreturn, format(printf, 4, 5)));
 
+/* For a forked child that goes on without execve: signals as they are by default, a session of its
+ * own, and no descriptor above 2 but *fd, which becomes 3. */
+void launch_detach(int *fd);
+
 /* Runs in the forked child. All descriptors above 2 are close-on-exec. */
 void launch_child(struct launch *l) __attribute__((noreturn));
 

@@ -17,6 +17,7 @@
 
 #include "control.h"
 #include "klog.h"
+#include "relay.h"
 #include "spawn.h"
 #include "stream.h"
 
@@ -131,12 +132,34 @@ static void on_hello(struct session *s, const struct codec_frame *f)
         s->phase = SESSION_REQUEST;
 }
 
+/* The connection goes to a process of its own; the session is over. What the host sends before it
+ * has the answer would be lost, and is against the protocol. */
+static void on_connect(struct session *s, const struct codec_frame *f)
+{
+    struct codec_frame early;
+    uint16_t port;
+
+    if (s->phase != SESSION_REQUEST || codec_connect_parse(f, &port) < 0 ||
+        codec_reader_next(&s->wire.in, &early) != 0 || s->wire.in.start != s->wire.in.end)
+        drop(s, "bad CONNECT");
+    else if (wire_flush(&s->wire) < 0 || wire_queued(&s->wire))
+        drop(s, "the host does not read");
+    else if (relay_start(s->conn.fd, port) < 0)
+        refuse(s, PROTO_ERR_RESOURCE, (uint32_t)errno, "cannot create a process");
+    else
+        drop(s, NULL);
+}
+
 static void on_request(struct session *s, const struct codec_frame *f)
 {
     struct launch_report r = {0};
 
     if (f->type == PROTO_EXEC) {
         on_exec(s, f);
+        return;
+    }
+    if (f->type == PROTO_CONNECT && !s->blob_len) {
+        on_connect(s, f);
         return;
     }
     /* Half an EXEC cannot turn into something else. */

@@ -541,6 +541,20 @@ struct sm_file {
 int sm_vm_read_file(sm_vm *vm, const struct sm_file_spec *spec, int timeout_ms, struct sm_file *out,
                     struct sm_error *err);
 
+/* --- Connections into a VM --- */
+
+/*
+ * Connect to a TCP port on the guest's loopback interface (a server that listens on any address is
+ * there, too), through the agent: no network is needed. *fd: a connected, blocking stream socket,
+ * close-on-exec, which the caller owns and closes; bytes and ends of both directions (shutdown(2))
+ * are the guest's, as hostile as all that comes from there. It ends with the VM. Blocks up to
+ * timeout_ms (-1: no limit). Any thread.
+ *
+ * SM_EINVAL: port 0; SM_ENOTFOUND: nobody listens there; SM_ETIMEDOUT; SM_EGUEST: the guest ended,
+ * or broke the protocol; SM_EINTR: sm_vm_stop; SM_EIO.
+ */
+int sm_vm_connect(sm_vm *vm, uint16_t port, int timeout_ms, int *fd, struct sm_error *err);
+
 /* --- Pools: VMs that are ready before they are wanted --- */
 
 typedef struct sm_pool sm_pool;

@@ -36,6 +36,7 @@ static const struct frame_rule rules[PROTO_TYPES] = {
     [PROTO_PING] = {FROM_HOST, 1, 0, 0, 0},
     [PROTO_OK] = {FROM_GUEST, 0, 1, 0, 0},
     [PROTO_BAKE] = {FROM_HOST, 1, 0, 0, 0},
+    [PROTO_CONNECT] = {FROM_HOST, 1, 0, 4, 4},
 };
 
 uint64_t codec_u64(const uint8_t *p)
@@ -157,6 +158,14 @@ size_t codec_resize_build(uint8_t *out, uint16_t rows, uint16_t cols)
     return 12;
 }
 
+size_t codec_connect_build(uint8_t *out, uint16_t port)
+{
+    codec_header_build(out, PROTO_CONNECT, 0, 0, 4);
+    put16(out + 8, port);
+    put16(out + 10, 0);
+    return 12;
+}
+
 size_t codec_exit_build(uint8_t *out, const struct codec_exit *x)
 {
     uint8_t *p = out + PROTO_HEADER_SIZE;
@@ -218,6 +227,12 @@ int codec_resize_parse(const struct codec_frame *f, uint16_t *rows, uint16_t *co
     *rows = get16(f->payload);
     *cols = get16(f->payload + 2);
     return 0;
+}
+
+int codec_connect_parse(const struct codec_frame *f, uint16_t *port)
+{
+    *port = get16(f->payload);
+    return *port == 0 || get16(f->payload + 2) != 0 ? -1 : 0;
 }
 
 int codec_exit_parse(const struct codec_frame *f, struct codec_exit *x)

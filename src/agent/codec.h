@@ -59,6 +59,7 @@ size_t codec_empty_build(uint8_t *out, enum proto_type type, unsigned stream);
 size_t codec_u32_build(uint8_t *out, enum proto_type type, unsigned stream, uint32_t value);
 size_t codec_signal_build(uint8_t *out, uint32_t signal, uint32_t flags);
 size_t codec_resize_build(uint8_t *out, uint16_t rows, uint16_t cols);
+size_t codec_connect_build(uint8_t *out, uint16_t port);
 size_t codec_exit_build(uint8_t *out, const struct codec_exit *x);
 /* A text longer than PROTO_TEXT_MAX is cut. */
 size_t codec_error_build(uint8_t *out, enum proto_error class, uint32_t os_errno, const char *text);
@@ -69,6 +70,7 @@ int codec_u32_parse(const struct codec_frame *f, uint32_t *value);
 int codec_credit_parse(const struct codec_frame *f, uint32_t *bytes); /* 1..PROTO_WINDOW */
 int codec_signal_parse(const struct codec_frame *f, uint32_t *signal, uint32_t *flags);
 int codec_resize_parse(const struct codec_frame *f, uint16_t *rows, uint16_t *cols);
+int codec_connect_parse(const struct codec_frame *f, uint16_t *port);
 int codec_exit_parse(const struct codec_frame *f, struct codec_exit *x);
 /* text gets a NUL and has control characters replaced by '?'. */
 int codec_error_parse(const struct codec_frame *f, enum proto_error *class, uint32_t *os_errno,

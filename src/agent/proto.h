@@ -16,9 +16,11 @@
  * Both sides send HELLO first; neither waits for the other's. An exec session, then:
  *     host   EXEC [EXEC ...]  { DATA 0 | EOF 0 | EOF 1,2 | CREDIT 1,2 | SIGNAL | RESIZE }
  *     guest  STARTED  { DATA 1,2 | EOF 1,2 | CREDIT 0 | EOF 0 }  EXIT        or  ERROR instead of
- * STARTED A control connection: any number of SETUP, BAKE, PING, SHUTDOWN, each answered by OK or
- * ERROR in turn. The guest closes after EXIT or ERROR. The host never half-closes: its end of file
- * means that it is gone, and the agent kills the session's processes.
+ * STARTED. A connection to a port of the guest: CONNECT, answered by OK or ERROR; after OK there
+ * are no frames, but the bytes of both sides as they are, each with its own end. A control
+ * connection: any number of SETUP, BAKE, PING, SHUTDOWN, each answered by OK or ERROR in turn. The
+ * guest closes after EXIT or ERROR. The host never half-closes: its end of file means that it is
+ * gone, and the agent kills the session's processes.
  *
  * Flow control: each stream starts with PROTO_WINDOW bytes of credit; DATA spends it, CREDIT gives
  * back what the receiver has passed on. Credit never exceeds PROTO_WINDOW, so that is all a
@@ -70,6 +72,7 @@ enum proto_type {
     PROTO_PING = 13,     /* host: empty */
     PROTO_OK = 14,       /* guest: empty */
     PROTO_BAKE = 15,     /* host: empty; make the guest small: drop caches, zero free memory */
+    PROTO_CONNECT = 16,  /* host: u16 port (not 0), u16 zero: TCP on the guest's loopback */
     PROTO_TYPES
 };
 
@@ -122,6 +125,7 @@ enum proto_error {
     PROTO_ERR_BOOT = 9,     /* in the beacon: the guest could not start */
     PROTO_ERR_VOLUME = 10,  /* a volume cannot be mounted */
     PROTO_ERR_FILE = 11,    /* a file cannot be written or read */
+    PROTO_ERR_CONNECT = 12, /* nobody listens on the port */
     PROTO_ERR_END
 };
 
