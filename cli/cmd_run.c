@@ -100,6 +100,8 @@ static int start_vm(struct run *r)
     config.snapshots = r->opts.cold ? SM_SNAPSHOTS_NEVER : SM_SNAPSHOTS_AUTO;
     config.console = keep_console;
     config.console_opaque = r;
+    if (debug_opts_fill(&r->opts.debug, "run", &config) != 0)
+        return EXIT_OURS;
     if (r->opts.timeout_ms) {
         r->deadline_ms = now_ms() + r->opts.timeout_ms;
         config.start_ms = r->opts.timeout_ms < UINT32_MAX ? (uint32_t)r->opts.timeout_ms : 0;

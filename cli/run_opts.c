@@ -11,7 +11,7 @@
 #define TIMEOUT_MAX_S 31536000.0 /* a year */
 
 enum {
-    OPT_ENTRYPOINT = COMMAND_OPT_END,
+    OPT_ENTRYPOINT = DEBUG_OPT_END,
     OPT_TIMEOUT,
     OPT_COLD,
     OPT_INSECURE,
@@ -31,6 +31,7 @@ const struct opt run_options[] = {
     {0, "insecure-registry", "HOST[:PORT]", "it may speak http, or show any certificate",
      OPT_INSECURE},
     {0, "cold", NULL, "boot; neither use a snapshot nor make one", OPT_COLD},
+    DEBUG_OPTIONS,
     {0},
 };
 
@@ -69,8 +70,9 @@ static int take(struct run_opts *o, int id, const char *value)
         o->name = value;
         return record_check_name("run", value);
     default:
-        return id < MACHINE_OPT_END ? machine_opts_take(&o->machine, "run", id, value)
-                                    : command_opts_take(&o->command, "run", id, value);
+        return id < MACHINE_OPT_END   ? machine_opts_take(&o->machine, "run", id, value)
+               : id < COMMAND_OPT_END ? command_opts_take(&o->command, "run", id, value)
+                                      : debug_opts_take(&o->debug, "run", id, value);
     }
 }
 
@@ -100,6 +102,7 @@ int run_opts_parse(struct run_opts *o, const struct cmd *cmd, char **argv)
 
 void run_opts_fini(struct run_opts *o)
 {
+    debug_opts_fini(&o->debug);
     command_opts_fini(&o->command);
     free(o->insecure);
     o->insecure = NULL;

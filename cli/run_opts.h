@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "command_opts.h"
+#include "debug_opts.h"
 
 #define RUN_OPTS_GO (-1)
 
@@ -19,6 +20,7 @@ struct run_opts {
     size_t n_insecure;
     const char *name; /* NULL: none */
     bool cold, detach, remove;
+    struct debug_opts debug;
     const char *image;
     char **args; /* NULL-terminated */
 };

@@ -324,6 +324,20 @@ enum sm_snapshots {
     SM_SNAPSHOTS_NEW = 2,   /* boot, and make one in place of what is there */
 };
 
+/* For whoever looks for a fault in the engine or in a guest: bits of sm_vm_config.debug. */
+enum sm_debug {
+    /* Software engine: have each block of instructions replayed in a simple way, and end the VM
+     * when the two differ (SM_EENGINE). A few hundred times slower. */
+    SM_DEBUG_CHECK = 1,
+    /* Tell, a line each: accesses to devices, HLT and stops; delivered interrupts and exceptions;
+     * fills and flushes of the TLB; instructions between code_from and code_to. The last three are
+     * the software engine's only. */
+    SM_DEBUG_TRACE_EXITS = 2,
+    SM_DEBUG_TRACE_INTERRUPTS = 4,
+    SM_DEBUG_TRACE_TLB = 8,
+    SM_DEBUG_TRACE_CODE = 16,
+};
+
 struct sm_vm_config {
     size_t size;
     uint32_t engine;     /* enum sm_engine */
@@ -338,6 +352,14 @@ struct sm_vm_config {
     void (*console)(void *opaque, const void *data, size_t len);
     void *console_opaque;
     const char *cpu; /* processor model "v2" or "v3" (x86-64-v2, -v3); NULL: the host's highest */
+    uint32_t debug;  /* SM_DEBUG_*; 0 costs nothing */
+    /* SM_DEBUG_CHECK: check only the first runs of a block, then one in so many; 0: every run */
+    uint32_t check_every;
+    uint64_t code_from, code_to; /* SM_DEBUG_TRACE_CODE: guest-virtual, both included */
+    /* What that has to say: lines, one at a time, as hostile as the console's bytes. Called like
+     * console. NULL drops them. */
+    void (*debug_text)(void *opaque, const char *text, size_t len);
+    void *debug_opaque;
 };
 #define SM_VM_CONFIG_INIT                                                                          \
     {                                                                                              \

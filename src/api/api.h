@@ -35,6 +35,8 @@ struct sm_vm {
     char *working_dir, *user; /* owned; the image's, or NULL */
     void (*console)(void *opaque, const void *data, size_t len);
     void *console_opaque; /* borrowed */
+    void (*debug)(void *opaque, const char *text, size_t len);
+    void *debug_opaque; /* borrowed */
 };
 
 /* Folder of the files that come with the library (supermachine.h, data_dir). wanted may be NULL.

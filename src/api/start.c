@@ -91,6 +91,35 @@ int start_key(const sm_image *image, struct start_files *f, const struct vm_conf
     return 0;
 }
 
+#define DEBUG_SOFT                                                                                 \
+    (SM_DEBUG_CHECK | SM_DEBUG_TRACE_INTERRUPTS | SM_DEBUG_TRACE_TLB | SM_DEBUG_TRACE_CODE)
+
+static int choose_debug(const struct sm_vm_config *given, struct vm_config *out,
+                        struct sm_error *err)
+{
+    uint32_t want = given->debug;
+    if (want & ~(uint32_t)(DEBUG_SOFT | SM_DEBUG_TRACE_EXITS))
+        return err_set(err, SM_EINVAL, "there is no debugging aid number %#x", want);
+    if ((want & DEBUG_SOFT) && out->engine != &engine_soft)
+        return err_set(err, SM_EINVAL,
+                       "only the soft engine can check itself or trace more than exits, and this "
+                       "is the %s engine: choose soft",
+                       out->engine->name);
+    if ((want & SM_DEBUG_TRACE_CODE) && given->code_from > given->code_to)
+        return err_set(err, SM_EINVAL, "the range of code to trace ends before it begins");
+    out->debug = (struct engine_debug){
+        .check = want & SM_DEBUG_CHECK,
+        .check_every = given->check_every,
+        .trace = (want & SM_DEBUG_TRACE_EXITS ? ENGINE_TRACE_EXITS : 0) |
+                 (want & SM_DEBUG_TRACE_INTERRUPTS ? ENGINE_TRACE_INTERRUPTS : 0) |
+                 (want & SM_DEBUG_TRACE_TLB ? ENGINE_TRACE_TLB : 0) |
+                 (want & SM_DEBUG_TRACE_CODE ? ENGINE_TRACE_CODE : 0),
+        .code_from = given->code_from,
+        .code_to = given->code_to,
+    };
+    return 0;
+}
+
 int start_config(const sm_image *image, const struct sm_vm_config *given, struct vm_config *out,
                  struct sm_error *err)
 {
@@ -118,7 +147,8 @@ int start_config(const sm_image *image, const struct sm_vm_config *given, struct
         out->memory_bytes = snapshot->memory_bytes;
         out->vcpus = snapshot->vcpus;
     }
-    return engines_choose(given->engine, &out->engine, err);
+    rc = engines_choose(given->engine, &out->engine, err);
+    return rc ? rc : choose_debug(given, out, err);
 }
 
 /* ---- who it is ---- */

@@ -12,10 +12,18 @@
 #include "base/err.h"
 #include "image/store_snapshot.h"
 
+#define DEBUG_START_MS 3600000 /* a start that is checked or traced takes its time */
+
 static void on_console(void *opaque, const uint8_t *data, size_t len)
 {
     struct sm_vm *vm = opaque;
     vm->console(vm->console_opaque, data, len);
+}
+
+static void on_debug(void *opaque, const char *text, size_t len)
+{
+    struct sm_vm *vm = opaque;
+    vm->debug(vm->debug_opaque, text, len);
 }
 
 /* Keep what commands need of the image: it may be freed before the VM. */
@@ -150,8 +158,13 @@ SM_API int sm_vm_start(sm_image *image, const struct sm_vm_config *given, sm_vm 
     if (vm->console)
         s.config.console = on_console;
     s.config.console_opaque = vm;
+    vm->debug = s.given.debug_text;
+    vm->debug_opaque = s.given.debug_opaque;
+    if (vm->debug)
+        s.config.debug.text = on_debug;
+    s.config.debug.opaque = vm;
     if (!s.given.start_ms)
-        s.given.start_ms = API_START_DEFAULT_MS;
+        s.given.start_ms = s.given.debug ? DEBUG_START_MS : API_START_DEFAULT_MS;
     s.deadline_ms = clock_ms() + s.given.start_ms;
     rc = keep_config(vm, &image->image->config, err);
     if (!rc)

@@ -12,6 +12,7 @@
 #define SM_CPU_ENGINE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -25,6 +26,28 @@ struct engine; /* one per VM */
 /* What the software engine makes host code of; tests use the last two. */
 enum engine_translate { ENGINE_TRANSLATE_HOT, ENGINE_TRANSLATE_ALL, ENGINE_TRANSLATE_NONE };
 
+/* What is told of, a line each. The KVM engine sees only exits. */
+#define ENGINE_TRACE_EXITS 1u      /* device memory, ports, HLT, ends of run() */
+#define ENGINE_TRACE_INTERRUPTS 2u /* delivered interrupts and exceptions */
+#define ENGINE_TRACE_TLB 4u        /* fills and flushes */
+#define ENGINE_TRACE_CODE 8u       /* instructions in a range */
+#define ENGINE_TRACE_ALL 15u
+
+/* For whoever looks for a fault in an engine, or in a guest. All off: it costs nothing. */
+struct engine_debug {
+    /* The software engine only: replay each block in a simple way, and make run() fail when the
+     * two differ (soft/check.h). Some hundred times slower. */
+    bool check;
+    unsigned check_every; /* check a block's first runs, then one in so many; 0 or 1: all */
+    unsigned trace;       /* ENGINE_TRACE_* */
+    /* ENGINE_TRACE_CODE: blocks of instructions that touch these guest-virtual addresses, both
+     * included, run an instruction at a time. */
+    uint64_t code_from, code_to;
+    /* What there is to say: whole lines, on any thread that calls the engine. NULL drops them. */
+    void (*text)(void *opaque, const char *text, size_t len);
+    void *opaque;
+};
+
 struct engine_config {
     struct mem *mem;        /* borrowed; the engine sets mem->on_write */
     const struct bus *mmio; /* borrowed */
@@ -32,6 +55,7 @@ struct engine_config {
     unsigned n_vcpus;       /* 1 ... ENGINE_MAX_VCPUS */
     const char *cpu_model;  /* "v2", "v3" (model.h); NULL: the highest that this host has */
     enum engine_translate translate;
+    struct engine_debug debug;
 };
 
 enum vcpu_exit {

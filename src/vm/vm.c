@@ -123,6 +123,7 @@ static int build(struct vm *vm, const struct vm_config *config, struct sm_error 
         .n_vcpus = config->vcpus,
         .cpu_model = vm->cpu_model,
         .translate = config->translate,
+        .debug = config->debug,
     };
     rc = vm->ops->create(&engine, &vm->engine, err);
     if (rc)

@@ -39,6 +39,7 @@ struct vm_config {
     const char *initramfs;     /* path */
     const char *const *layers; /* EROFS images, lowest first; each shown as a virtio-pmem device */
     unsigned n_layers;
+    struct engine_debug debug;
     enum engine_translate translate; /* tests: what the software engine translates */
     uint32_t agent_port;             /* 0: VM_AGENT_PORT */
     const char *cmdline_extra;       /* appended to the kernel command line, or NULL */

@@ -34,6 +34,31 @@ static void add_snapshot(struct args *a, const struct snapshot *s)
     add(a, "cpu-vendor", s->cpu_vendor);
 }
 
+/* All but the callback: check, check_every, trace, code_from, code_to. */
+#define DEBUG_FORM "%u,%u,%u,%llx,%llx"
+
+static void add_debug(struct args *a, const struct engine_debug *d)
+{
+    char text[80];
+    snprintf(text, sizeof text, DEBUG_FORM, d->check, d->check_every, d->trace,
+             (unsigned long long)d->code_from, (unsigned long long)d->code_to);
+    add(a, "debug", text);
+}
+
+static int take_debug(const char *value, struct engine_debug *d, struct sm_error *err)
+{
+    unsigned check;
+    unsigned long long from, to;
+    int end = 0;
+    if (sscanf(value, DEBUG_FORM "%n", &check, &d->check_every, &d->trace, &from, &to, &end) != 5 ||
+        value[end] || check > 1 || d->trace > ENGINE_TRACE_ALL)
+        return err_set(err, SM_EINVAL, "--debug=%.40s is not five numbers in their ranges", value);
+    d->check = check;
+    d->code_from = from;
+    d->code_to = to;
+    return 0;
+}
+
 int args_make(struct args *a, const char *program, const struct vm_config *config,
               struct sm_error *err)
 {
@@ -50,6 +75,8 @@ int args_make(struct args *a, const char *program, const struct vm_config *confi
     add_number(a, "agent-port", config->agent_port);
     if (config->translate)
         add_number(a, "translate", config->translate);
+    if (config->debug.check || config->debug.trace)
+        add_debug(a, &config->debug);
     if (config->snapshot) {
         add_snapshot(a, config->snapshot);
     } else {
@@ -113,6 +140,7 @@ enum {
     ARG_INITRAMFS,
     ARG_CMDLINE,
     ARG_CONSOLE,
+    ARG_DEBUG,
     ARG_LAYER,
     ARG_COUNT
 };
@@ -127,7 +155,7 @@ static unsigned split(const char *arg, const char **name, const char **value)
         [ARG_SNAPSHOT] = "snapshot", [ARG_VENDOR] = "cpu-vendor",
         [ARG_KERNEL] = "kernel",     [ARG_INITRAMFS] = "initramfs",
         [ARG_CMDLINE] = "cmdline",   [ARG_CONSOLE] = "console",
-        [ARG_LAYER] = "layer",
+        [ARG_DEBUG] = "debug",       [ARG_LAYER] = "layer",
     };
     unsigned i;
     for (i = 0; i < ARG_COUNT; i++) {
@@ -192,6 +220,8 @@ static int take_text(struct args_machine *m, unsigned which, const char *name, c
     case ARG_CONSOLE:
         m->console = true;
         break;
+    case ARG_DEBUG:
+        return take_debug(value, &m->config.debug, err);
     case ARG_LAYER:
         if (m->config.n_layers == VM_MAX_LAYERS)
             return err_set(err, SM_EINVAL, "more than %d layers", VM_MAX_LAYERS);

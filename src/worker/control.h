@@ -5,7 +5,8 @@
  * had written it, for a guest that broke out of the monitor could.
  *
  * The owner sends requests, each of which gets one REPLY with the same id. The worker sends READY
- * once, CONSOLE at any time and ENDED last. When the owner's end closes, the worker exits.
+ * once, CONSOLE and DEBUG at any time and ENDED last. When the owner's end closes, the worker
+ * exits.
  */
 #ifndef SM_WORKER_CONTROL_H
 #define SM_WORKER_CONTROL_H
@@ -27,6 +28,7 @@ enum control_type {
     CONTROL_READY = 1, /* code 0: the agent serves; else why the VM could not start. arg: enum
                           jail_layer bits */
     CONTROL_CONSOLE,   /* text: bytes of the guest's console */
+    CONTROL_DEBUG,     /* text: a line of engine_debug.text */
     CONTROL_ENDED,     /* arg: enum vm_end; code and text: what it means for who wanted it alive */
     CONTROL_REPLY,     /* code and text: how it went; if code is 0, what the request asked for */
     /* Of the owner. Without a word on it, the reply says only how it went. */

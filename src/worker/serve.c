@@ -26,14 +26,25 @@ void serve_ready(unsigned jail, int code, const struct sm_error *err)
     tell(&m, -1);
 }
 
-void serve_console(void *opaque, const uint8_t *data, size_t len)
+static void tell_bytes(uint32_t type, const void *bytes, size_t len)
 {
-    struct control_msg m = {.type = CONTROL_CONSOLE};
-    for (; len; data += m.len, len -= m.len) {
+    struct control_msg m = {.type = type};
+    const char *at = bytes;
+    for (; len; at += m.len, len -= m.len) {
         m.len = len < CONTROL_TEXT ? (uint32_t)len : CONTROL_TEXT;
-        memcpy(m.text, data, m.len);
+        memcpy(m.text, at, m.len);
         tell(&m, -1);
     }
+}
+
+void serve_console(void *opaque, const uint8_t *data, size_t len)
+{
+    tell_bytes(CONTROL_CONSOLE, data, len);
+}
+
+void serve_debug(void *opaque, const char *text, size_t len)
+{
+    tell_bytes(CONTROL_DEBUG, text, len);
 }
 
 static int save_ram(struct vm *vm, int fd, struct control_msg *reply, struct sm_error *err)

@@ -33,6 +33,9 @@ static void on_message(struct worker *w, const struct control_msg *m, int fd)
     if (m->type == CONTROL_CONSOLE) {
         if (w->console)
             w->console(w->console_opaque, (const uint8_t *)m->text, m->len);
+    } else if (m->type == CONTROL_DEBUG) {
+        if (w->debug)
+            w->debug(w->debug_opaque, m->text, m->len);
     } else {
         pthread_mutex_lock(&w->lock);
         if (m->type == CONTROL_READY && !w->ready) {
@@ -103,6 +106,8 @@ int worker_new(const char *program, const struct vm_config *config, struct worke
     w->replied = true;
     w->console = config->console;
     w->console_opaque = config->console_opaque;
+    w->debug = config->debug.text;
+    w->debug_opaque = config->debug.opaque;
     pthread_mutex_init(&w->calls, NULL);
     pthread_mutex_init(&w->lock, NULL);
     clock_cond_init(&w->changed);

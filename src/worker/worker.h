@@ -18,8 +18,9 @@ struct worker;
 
 /*
  * Start the process that builds and starts the VM of config (borrowed for the call; its console
- * callback is called on the worker's reader thread and must not call the worker). program: path of
- * supermachine-vmm. What goes wrong inside is told by worker_wait_ready. SM_ENOTFOUND: no program.
+ * and debug callbacks are called on the worker's reader thread and must not call the worker).
+ * program: path of supermachine-vmm. What goes wrong inside is told by worker_wait_ready.
+ * SM_ENOTFOUND: no program.
  */
 int worker_new(const char *program, const struct vm_config *config, struct worker **out,
                struct sm_error *err);

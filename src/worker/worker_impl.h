@@ -13,6 +13,8 @@ struct worker {
     struct process process;
     void (*console)(void *opaque, const uint8_t *data, size_t len);
     void *console_opaque; /* borrowed */
+    void (*debug)(void *opaque, const char *text, size_t len);
+    void *debug_opaque; /* borrowed */
     pthread_t reader;
     bool reading; /* reader is to be joined */
 

@@ -46,6 +46,11 @@ static void test_args_there_and_back(void **state)
                            .cmdline_extra = "a=\"b c\"",
                            .layers = layers,
                            .n_layers = 3,
+                           .debug = {.check = true,
+                                     .check_every = 9,
+                                     .trace = ENGINE_TRACE_CODE,
+                                     .code_from = 0xffffffff81000000,
+                                     .code_to = UINT64_MAX},
                            .console = ignore};
     struct args_machine m;
     const struct vm_config *out = &m.config;
@@ -65,6 +70,9 @@ static void test_args_there_and_back(void **state)
     for (int i = 0; i < 3; i++)
         assert_string_equal(out->layers[i], layers[i]);
     assert_true(m.console);
+    assert_true(out->debug.check && out->debug.check_every == 9 &&
+                out->debug.trace == ENGINE_TRACE_CODE &&
+                out->debug.code_from == 0xffffffff81000000 && out->debug.code_to == UINT64_MAX);
     args_fini(&a);
 }
 
@@ -102,6 +110,11 @@ static void test_args_refused(void **state)
         "--layers=x",
         "--vcpus=99999999999999999999",
         "--console",
+        "--debug=",
+        "--debug=1,2,3,4",
+        "--debug=2,0,0,0,0",
+        "--debug=1,0,16,0,0",
+        "--debug=1,0,0,0,0z",
         "--translate=3",
         "--snapshot=",
         "--snapshot=0123456789abcdef",

@@ -39,6 +39,17 @@ class Flags(Case):
             self.refused("run", "--timeout", bad, "busybox", "true",
                          words=["--timeout " + bad, "0.001"])
 
+    def test_check_every(self):
+        for bad in ("0", "-1", "x", "", "1000000001"):
+            self.refused("run", "--check-every", bad, "busybox", "true",
+                         words=["--check-every " + bad, "from 1 to "])
+
+    def test_trace(self):
+        for bad in ("", "x", "exits,", "exits;tlb", "code", "code=", "code=1", "code=2-1", "code=1-2x",
+                    "code=-1-2", "code=0x1-0x10000000000000000"):
+            self.refused("run", "--trace", bad, "busybox", "true",
+                         words=["--trace " + bad, "exits, interrupts, tlb and code=FROM-TO"])
+
     def test_engine(self):
         self.refused("run", "--engine", "hard", "busybox", "true", words=["hard", "auto, kvm or soft"])
 

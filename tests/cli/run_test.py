@@ -4,6 +4,7 @@
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -30,6 +31,41 @@ class Commands(Case):
         """Whatever the host has: no AVX, and the model's name."""
         code, out, err = self.run_vm("--cpu", "v2", "busybox", "cat", "/proc/cpuinfo")
         self.assertEqual((code, b"model v2" in out, b" avx" in out), (0, True, False), err)
+
+    def test_check(self):
+        """A whole boot with its blocks replayed and compared; check_test has faults that it finds."""
+        if ENGINE == "kvm":
+            self.skipTest("only the soft engine checks itself")
+        with open(PROGRAM, "rb") as f:
+            if b"__asan_init" in f.read():
+                self.skipTest("minutes under a sanitizer; soft_checked is quick there")
+        code, out, err = self.run_vm("--engine", "soft", "--check-every", "1000000", "--cold",
+                                     "busybox", "true")
+        lines = re.findall(rb"vCPU 0: check: (\d+) blocks compared, \d+ passed over;.*\n", err)
+        self.assertEqual((code, out, len(lines)), (0, b"", err.count(b"\n")), err)
+        self.assertGreaterEqual(int(lines[-1]), 1 << 20)
+
+    def test_trace(self):
+        """A command's own events: what it prints leaves by an exit, and its system calls' code runs."""
+        if ENGINE == "kvm":
+            self.skipTest("only the soft engine traces more than exits")
+        log = self.dir + "/trace"
+        code, out, err = self.run_vm("--engine", "soft", "--trace", "exits,interrupts,tlb,code=0x401000-0x4010ff",
+                                     "--debug-file", log, "busybox", "echo", "traced")
+        self.assertEqual((code, out, err), (0, b"traced\n", b""))
+        with open(log) as f:
+            lines = f.read().splitlines()
+        for line in lines:
+            self.assertRegex(line, r"^vCPU 0: (exit|interrupt|exception|tlb|code) ")
+        for form in (r"exit write gpa 0xd\w+ bytes 4 value", r"exit hlt", r"exception 14 \(#PF\) error code 0x\w+ cr2",
+                     r"interrupt 0x\w\w at rip 0x\w+", r"tlb fill 0x\w+ -> 0x\w+ (read|write) user",
+                     r"tlb flush but global pages", r"code 0x4010\w\w: (\w\w )+ \w+"):
+            self.assertTrue(any(re.search(form, line) for line in lines), form)
+
+    def test_trace_file(self):
+        code, out, err = self.run_vm("--trace", "exits", "--debug-file", self.dir + "/no/file", "busybox", "true")
+        self.assertEqual((code, out), (125, b""))
+        self.assertIn(b"/no/file", err)
 
     def test_stdin(self):
         self.expect(0, b"abc", "-i", "busybox", "cat", data=b"abc")

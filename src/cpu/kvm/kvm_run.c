@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "cpu/debug.h"
 #include "cpu/kvm/kvm.h"
 
 #define SIGSET_BYTES 8 /* the kernel's sigset_t */
@@ -194,6 +195,26 @@ static bool go_on(struct kvm_vcpu *v, enum vcpu_exit *exit)
     return true;
 }
 
+static void trace_exit(const struct engine *e, unsigned vcpu)
+{
+    const struct engine_debug *debug = &e->config.debug;
+    const struct kvm_run *run = e->vcpus[vcpu].run;
+    unsigned long long gpa = run->mmio.phys_addr;
+    switch (run->exit_reason) {
+    case KVM_EXIT_IO:
+        debug_line(debug, vcpu, "exit %s port %#x bytes %u count %u",
+                   run->io.direction == KVM_EXIT_IO_OUT ? "out" : "in", run->io.port, run->io.size,
+                   run->io.count);
+        break;
+    case KVM_EXIT_MMIO:
+        debug_line(debug, vcpu, "exit %s gpa %#llx bytes %u", run->mmio.is_write ? "write" : "read",
+                   gpa, run->mmio.len);
+        break;
+    default:
+        debug_line(debug, vcpu, "exit reason %u", run->exit_reason);
+    }
+}
+
 /* Until *exit is no longer VCPU_EXIT_FAILED, or an error. */
 static int run_until(struct engine *e, unsigned vcpu, enum vcpu_exit *exit, struct sm_error *err)
 {
@@ -205,6 +226,8 @@ static int run_until(struct engine *e, unsigned vcpu, enum vcpu_exit *exit, stru
                 return kvm_failed(err, "KVM_RUN");
             continue;
         }
+        if (e->config.debug.trace & ENGINE_TRACE_EXITS)
+            trace_exit(e, vcpu);
         switch (v->run->exit_reason) {
         case KVM_EXIT_IO:
             do_io(e, v->run);

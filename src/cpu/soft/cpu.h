@@ -190,8 +190,12 @@ struct soft_cpu {
     const struct op *running_op; /* borrowed: the last one that took a slow path */
     uint64_t xlat_temp;          /* of translated code, within one instruction */
     bool stack_access;           /* the access under way is relative to RSP or RBP: #SS, not #GP */
-    bool no_step;   /* no single-step trap now: an event took its place, or SS changed */
-    bool irq_check; /* an interrupt may be waiting for IF or priority */
+    bool no_step;          /* no single-step trap now: an event took its place, or SS changed */
+    bool irq_check;        /* an interrupt may be waiting for IF or priority */
+    uint8_t trace;         /* ENGINE_TRACE_* */
+    bool world_held;       /* others stay stopped until check.c says so: world.h */
+    struct shadow *shadow; /* borrowed: memory of a replay (shadow.h); NULL in a vCPU */
+    struct check *check;   /* owned: --check (check.h), or NULL */
 
     /* privileged state */
     struct seg_state seg[SEG_COUNT]; /* bases of FS and GS: seg_base[] holds the truth */
@@ -305,6 +309,7 @@ void soft_check_access(struct soft_cpu *cpu, uint64_t va, unsigned len, enum sof
 
 void soft_tlb_flush(struct soft_cpu *cpu, bool keep_global); /* CR3 write keeps global pages */
 void soft_tlb_invlpg(struct soft_cpu *cpu, uint64_t va);
+void soft_tlb_forget(struct soft_cpu *cpu); /* all of it; code stays linked */
 /* Entering MODE_LEGACY: no entry of the current privilege at or above 4 GiB from now on, until the
  * mode is left. */
 void soft_tlb_low(struct soft_cpu *cpu);

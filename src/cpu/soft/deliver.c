@@ -10,6 +10,7 @@
 #include "cpu/soft/deliver_priv.h"
 #include "cpu/soft/lapic.h"
 #include "cpu/soft/sys.h"
+#include "cpu/soft/trace.h"
 
 /* cpu->delivering: classes of SDM table 6-4, and where the event came from. */
 enum { IDLE, BENIGN, CONTRIBUTORY, PAGE_FAULT, DOUBLE_FAULT, EXTERNAL };
@@ -206,6 +207,8 @@ void soft_deliver_exception(struct soft_cpu *cpu)
     }
     e.flags = soft_get_rflags(cpu) | (is_fault(e.vector) ? FL_RF : 0);
     cpu->delivering = (uint8_t)second;
+    trace(cpu, ENGINE_TRACE_INTERRUPTS, TRACE_EXCEPTION, e.vector, e.rip,
+          e.has_code ? e.code : UINT64_MAX);
     deliver(cpu, &e);
 }
 
@@ -234,5 +237,6 @@ void soft_deliver_irq(struct soft_cpu *cpu, unsigned vector)
     cpu->insn_rip = cpu->rip; /* where an exception during delivery returns to */
     cpu->delivering = EXTERNAL;
     cpu->deliver_irq = (uint8_t)vector;
+    trace(cpu, ENGINE_TRACE_INTERRUPTS, TRACE_INTERRUPT, vector, e.rip, 0);
     deliver(cpu, &e);
 }

@@ -66,6 +66,7 @@ struct block {
     bool crosses;     /* its one instruction touches a second guest page, phys2 */
     gpa_t phys2;
     uint16_t heat;        /* runs until it is translated; of use while ops[0] counts them */
+    uint16_t checked;     /* runs under check, as far as check.c counts */
     op_handler first;     /* what the interpreter runs for ops[0], whose handler may do more */
     const void *body;     /* translated code jumps there, see xlat.h */
     const uint8_t *bytes; /* copy of the guest code; NULL when it is not to be translated */

@@ -3,6 +3,7 @@
 #include "cpu/soft/guest_double.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static uint64_t port_read(void *opaque, uint64_t offset, unsigned size)
 {
@@ -48,6 +49,13 @@ uint64_t guest_get64(struct guest *g, gpa_t at)
     uint64_t v = 0;
     assert_int_equal(mem_read(g->mem, at, &v, 8), 0);
     return v;
+}
+
+static void guest_debug(void *opaque, const char *text, size_t len)
+{
+    struct guest *g = opaque;
+    size_t room = sizeof g->debug - 1 - strlen(g->debug);
+    strncat(g->debug, text, len < room ? len : room);
 }
 
 static void make_tables(struct guest *g)
@@ -101,7 +109,8 @@ static void load_vcpu(struct guest *g, unsigned vcpu, uint64_t rip)
     assert_int_equal(engine_soft.set_state(g->engine, vcpu, &s, NULL), 0);
 }
 
-void guest_init_smp(struct guest *g, unsigned n_vcpus, const char *from, const char *to)
+void guest_init_debug(struct guest *g, unsigned n_vcpus, const struct engine_debug *debug,
+                      const char *from, const char *to)
 {
     static const struct bus_ops ports = {port_read, port_write}, device = {dev_read, dev_write};
     *g = (struct guest){.n_vcpus = n_vcpus};
@@ -109,9 +118,15 @@ void guest_init_smp(struct guest *g, unsigned n_vcpus, const char *from, const c
     assert_int_equal(bus_add(&g->pio, 0x80, 16, &ports, g, NULL), 0);
     assert_int_equal(bus_add(&g->mmio, MMIO_BASE, 4096, &device, g, NULL), 0);
     bool all = getenv("SM_TEST_TRANSLATE_ALL") != NULL; /* meson runs each test both ways */
-    struct engine_config c = {g->mem,  &g->mmio,
-                              &g->pio, n_vcpus,
-                              "v2",    all ? ENGINE_TRANSLATE_ALL : ENGINE_TRANSLATE_NONE};
+    struct engine_config c = {.mem = g->mem,
+                              .mmio = &g->mmio,
+                              .pio = &g->pio,
+                              .n_vcpus = n_vcpus,
+                              .cpu_model = "v2",
+                              .translate = all ? ENGINE_TRANSLATE_ALL : ENGINE_TRANSLATE_NONE,
+                              .debug = *debug};
+    c.debug.text = guest_debug;
+    c.debug.opaque = g;
     struct sm_error err = {0};
     if (engine_soft.create(&c, &g->engine, &err)) {
         fail_msg("%s", err.text);
@@ -121,6 +136,12 @@ void guest_init_smp(struct guest *g, unsigned n_vcpus, const char *from, const c
     for (unsigned i = 0; i < n_vcpus; i++) {
         load_vcpu(g, i, GUEST_CODE);
     }
+}
+
+void guest_init_smp(struct guest *g, unsigned n_vcpus, const char *from, const char *to)
+{
+    struct engine_debug debug = {.check = getenv("SM_TEST_CHECK") != NULL};
+    guest_init_debug(g, n_vcpus, &debug, from, to);
 }
 
 void guest_init(struct guest *g, const char *from, const char *to)
@@ -139,7 +160,7 @@ enum vcpu_exit guest_run(struct guest *g)
     enum vcpu_exit exit;
     struct sm_error err = {0};
     if (engine_soft.run(g->engine, 0, &exit, &err)) {
-        fail_msg("%s", err.text);
+        fail_msg("%s\n%s", err.text, g->debug);
     }
     return exit;
 }
@@ -175,7 +196,7 @@ void guest_run_all(struct guest *g)
     }
     for (unsigned i = 0; i < g->n_vcpus; i++) {
         if (t[i].exit != VCPU_EXIT_KICKED) {
-            fail_msg("vCPU %u: exit %d %s", i, t[i].exit, t[i].err.text);
+            fail_msg("vCPU %u: exit %d %s\n%s", i, t[i].exit, t[i].err.text, g->debug);
         }
     }
 }

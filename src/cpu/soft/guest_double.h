@@ -36,11 +36,15 @@ struct guest {
     unsigned n_out;
     uint64_t mmio_value;
     unsigned mmio_writes;
+    char debug[16384]; /* what the engine said through engine_debug.text */
 };
 
 /* from, to: the blob. */
 void guest_init(struct guest *g, const char *from, const char *to);
 void guest_init_smp(struct guest *g, unsigned n_vcpus, const char *from, const char *to);
+/* With these debugging aids; what they say is added to g->debug. */
+void guest_init_debug(struct guest *g, unsigned n_vcpus, const struct engine_debug *debug,
+                      const char *from, const char *to);
 void guest_fini(struct guest *g);
 
 /* Run vCPU 0 on this thread until an exit. */

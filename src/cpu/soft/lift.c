@@ -7,6 +7,7 @@
  * Flags that nobody can see are not computed: a backward pass picks the flag-free twin of an
  * operation when a later one overwrites all its flags and nothing between can fault or read them.
  */
+#include "cpu/soft/check.h"
 #include "cpu/soft/legacy.h"
 #include "cpu/soft/ops.h"
 
@@ -220,6 +221,7 @@ static struct block *store_block(struct builder *b, uint64_t rip, gpa_t phys, gp
     block->n_ops = (uint16_t)b->l.n;
     block->n_bytes = (uint16_t)n_bytes;
     block->dead = false;
+    block->checked = 0;
     block->crosses = phys2 != 0;
     block->page_next[0] = block->page_next[1] = NULL;
     for (unsigned i = 0; i < b->l.n; i++) {
@@ -245,7 +247,7 @@ struct block *lift_block(struct soft_cpu *cpu, uint64_t rip, gpa_t phys)
         soft_fail(cpu, "the guest jumped to an address that is not memory");
     }
     soft_claim_code(cpu, phys);
-    if (cpu->mode & MODE_STEP) {
+    if ((cpu->mode & MODE_STEP) || cpu->shadow) {
         max = 1;
     }
     b->l = (struct lift){.cpu = cpu, .mode = legacy_insn_mode(cpu->mode), .ops = b->ops};
@@ -264,6 +266,16 @@ struct block *lift_block(struct soft_cpu *cpu, uint64_t rip, gpa_t phys)
             end_block(b, rip + (offset - start));
             break;
         }
+        bool raised = b->l.n != before, split = !raised && check_splits(cpu, &b->insn);
+        if (split) {
+            max = n + 1;
+        }
+        if (split && n > 0) {
+            b->l.end = false;
+            b->l.rip = rip;
+            end_block(b, rip + (offset - start));
+            break;
+        }
         for (unsigned i = 0; i < b->insn.len; i++) {
             b->bytes[offset - start + i] = b->insn.bytes[i];
         }
@@ -272,7 +284,6 @@ struct block *lift_block(struct soft_cpu *cpu, uint64_t rip, gpa_t phys)
         if (b->l.mode != INSN_64) {
             b->l.next_rip = (uint32_t)b->l.next_rip;
         }
-        bool raised = b->l.n != before;
         if (!raised) {
             bool crossing = b->l.end;
             b->l.end = false;

@@ -10,7 +10,9 @@
 #include "cpu/soft/exec.h"
 #include "cpu/soft/ioapic.h"
 #include "cpu/soft/legacy.h"
+#include "cpu/soft/shadow.h"
 #include "cpu/soft/soft.h"
+#include "cpu/soft/trace.h"
 
 #define PTE_P 0x1ull
 #define PTE_W 0x2ull
@@ -46,14 +48,22 @@ static _Atomic uint64_t *pte_ptr(struct soft_cpu *cpu, gpa_t gpa)
     if (!r || !r->ram) {
         return NULL;
     }
-    return (_Atomic uint64_t *)(r->hva + (gpa - r->gpa));
+    uint8_t *p = r->hva + (gpa - r->gpa);
+    return (_Atomic uint64_t *)(cpu->shadow ? shadow_byte(cpu, p, false) : p);
 }
 
 /* Set bits in a table entry unless it changed meanwhile. False: walk again. */
-static bool pte_set(_Atomic uint64_t *p, uint64_t old, uint64_t bits)
+static bool pte_set(struct soft_cpu *cpu, enum soft_access acc, _Atomic uint64_t *p, uint64_t old,
+                    uint64_t bits)
 {
     if ((old & bits) == bits) {
         return true;
+    }
+    if (cpu->shadow) {
+        if (acc == ACC_FETCH) {
+            return true; /* the block was fetched before the replay began */
+        }
+        p = (_Atomic uint64_t *)shadow_byte(cpu, (uint8_t *)p, true);
     }
     return atomic_compare_exchange_strong(p, &old, old | bits);
 }
@@ -105,7 +115,7 @@ again:
         w->exec &= !(e & PTE_NX);
         bool leaf = level == 0 || (e & PTE_PS);
         if (!leaf) {
-            if (!pte_set(p, e, PTE_A)) {
+            if (!pte_set(cpu, acc, p, e, PTE_A)) {
                 goto again;
             }
             table = e & PTE_ADDR;
@@ -119,7 +129,7 @@ again:
             *code = base_code | PFEC_P;
             return -1;
         }
-        if (!pte_set(p, e, acc == ACC_WRITE ? PTE_A | PTE_D : PTE_A)) {
+        if (!pte_set(cpu, acc, p, e, acc == ACC_WRITE ? PTE_A | PTE_D : PTE_A)) {
             goto again;
         }
         uint64_t offset_mask = (1ull << (12 + 9 * level)) - 1;
@@ -174,9 +184,21 @@ void soft_code_flush(struct soft_cpu *cpu)
     }
 }
 
+void soft_tlb_forget(struct soft_cpu *cpu)
+{
+    flush_list(cpu, 0);
+    flush_list(cpu, 1);
+}
+
 void soft_tlb_flush(struct soft_cpu *cpu, bool keep_global)
 {
     cpu->link_from = NULL;
+    trace(cpu, ENGINE_TRACE_TLB, TRACE_FLUSH, keep_global, 0, 0);
+    if (cpu->shadow) {
+        cpu->shadow->flushed = true;
+        soft_tlb_forget(cpu);
+        return;
+    }
     if (keep_global) {
         flush_list(cpu, 0);
         cpu->gen[0]++;
@@ -204,6 +226,11 @@ void soft_tlb_invlpg(struct soft_cpu *cpu, uint64_t va)
 {
     uint64_t first = va & ~0xfffull;
     unsigned n = 1;
+    trace(cpu, ENGINE_TRACE_TLB, TRACE_INVLPG, va, 0, 0);
+    if (cpu->shadow) {
+        soft_tlb_flush(cpu, false);
+        return;
+    }
     if (cpu->large_bloom >> ((va >> 21) & 63) & 1) { /* may be cached as pieces of a large page */
         first = va & ~0x1fffffull;
         n = 512;
@@ -243,6 +270,9 @@ static void tlb_fill(struct soft_cpu *cpu, bool user, enum soft_access acc, uint
     struct soft_tlb_entry *e = &cpu->tlb[user][acc == ACC_WRITE][slot];
     e->tag = va & ~0xfffull;
     e->host = (uint64_t)(uintptr_t)host;
+    trace(cpu, ENGINE_TRACE_TLB, TRACE_FILL, e->tag, w->phys & ~0xfffull,
+          (acc == ACC_WRITE ? TRACE_FILL_WRITE : 0) | (user ? TRACE_FILL_USER : 0) |
+              (w->global ? TRACE_FILL_GLOBAL : 0));
     if (w->large) {
         cpu->large_bloom |= 1ull << ((va >> 21) & 63);
     }
@@ -265,7 +295,7 @@ void soft_claim_code(struct soft_cpu *cpu, gpa_t gpa)
     struct engine *e = cpu->engine;
     uint64_t page = soft_ram_page(e, gpa);
     uint8_t mine = (uint8_t)(1u << cpu->index);
-    if (page == UINT64_MAX || (e->code_by[page] & mine)) {
+    if (page == UINT64_MAX || (e->code_by[page] & mine) || cpu->shadow) {
         return;
     }
     uint64_t host = (uint64_t)(uintptr_t)soft_phys_ptr(cpu, gpa & ~0xfffull);
@@ -287,7 +317,8 @@ void soft_claim_code(struct soft_cpu *cpu, gpa_t gpa)
 const uint8_t *soft_phys_ptr(struct soft_cpu *cpu, gpa_t gpa)
 {
     const struct mem_region *r = mem_find(cpu->engine->config.mem, gpa);
-    return r ? r->hva + (gpa - r->gpa) : NULL;
+    uint8_t *p = r ? r->hva + (gpa - r->gpa) : NULL;
+    return p && cpu->shadow ? shadow_byte(cpu, p, false) : p;
 }
 
 /* ---- one access inside one page ---- */
@@ -322,26 +353,49 @@ static bool claim_write(struct soft_cpu *cpu, uint64_t page)
     return e->code_by[page] == 0; /* again: see soft.h */
 }
 
+/* translate() of a replay, when the vCPU's own TLB says where the page is. */
+static bool translate_cached(struct soft_cpu *cpu, uint64_t va, enum soft_access acc, bool user,
+                             struct place *at)
+{
+    uint8_t *page = shadow_cached(cpu, va, acc == ACC_WRITE, user);
+    if (!page) {
+        return false;
+    }
+    const struct walk w = {.large = false};
+    page = shadow_byte(cpu, page, acc == ACC_WRITE);
+    *at = (struct place){.host = page + (va & 0xfff)};
+    tlb_fill(cpu, user, acc, va, &w, page);
+    return true;
+}
+
 static void translate(struct soft_cpu *cpu, uint64_t va, enum soft_access acc, bool user,
                       struct place *at)
 {
     need_canonical(cpu, va);
     struct walk w;
     uint32_t code;
+    if (cpu->shadow && translate_cached(cpu, va, acc, user, at)) {
+        return;
+    }
     if (walk(cpu, va, acc, user, &w, &code)) {
         soft_raise_pf(cpu, va, code);
     }
     *at = (struct place){.gpa = w.phys};
     const struct mem_region *r = mem_find(cpu->engine->config.mem, w.phys);
     if (!r) {
+        if (cpu->shadow) {
+            shadow_leave(cpu, SHADOW_DEVICE);
+        }
         return;
     }
     at->host = r->hva + (w.phys - r->gpa);
-    if (acc == ACC_WRITE) {
-        if (r->read_only) {
-            at->drop = true;
-            return;
-        }
+    if (acc == ACC_WRITE && r->read_only) {
+        at->drop = true;
+        return;
+    }
+    if (cpu->shadow) {
+        at->host = shadow_byte(cpu, at->host, acc == ACC_WRITE);
+    } else if (acc == ACC_WRITE) {
         uint64_t page = soft_ram_page(cpu->engine, w.phys);
         if (page != UINT64_MAX) {
             at->code = !claim_write(cpu, page);
@@ -396,14 +450,16 @@ static void host_store(uint8_t *p, unsigned size, uint64_t v)
 /* The I/O APIC belongs to the engine; everything else outside memory is on the VM's bus. */
 static uint64_t device_read(struct soft_cpu *cpu, gpa_t gpa, unsigned size)
 {
-    if (gpa - IOAPIC_BASE < IOAPIC_LEN) {
-        return soft_ioapic_ops.read(cpu->engine->ioapic, gpa - IOAPIC_BASE, size);
-    }
-    return bus_read(cpu->engine->config.mmio, gpa, size);
+    uint64_t v = gpa - IOAPIC_BASE < IOAPIC_LEN
+                     ? soft_ioapic_ops.read(cpu->engine->ioapic, gpa - IOAPIC_BASE, size)
+                     : bus_read(cpu->engine->config.mmio, gpa, size);
+    trace(cpu, ENGINE_TRACE_EXITS, TRACE_READ, gpa, size, v);
+    return v;
 }
 
 static void device_write(struct soft_cpu *cpu, gpa_t gpa, unsigned size, uint64_t v)
 {
+    trace(cpu, ENGINE_TRACE_EXITS, TRACE_WRITE, gpa, size, v);
     if (gpa - IOAPIC_BASE < IOAPIC_LEN) {
         soft_ioapic_ops.write(cpu->engine->ioapic, gpa - IOAPIC_BASE, size, v);
     } else {
@@ -661,6 +717,9 @@ gpa_t soft_fetch_translate(struct soft_cpu *cpu, uint64_t va, bool *global)
     bool user = cpu->cpl == 3;
     uint64_t key = va >> 12 | (uint64_t)user << 63;
     struct soft_itlb_entry *e = &cpu->itlb[(va >> 12) & (SOFT_ITLB_SIZE - 1)];
+    if (cpu->shadow) {
+        e->gen = cpu->gen[e->global] - 1; /* a replay remembers nothing */
+    }
     if (e->page == key && e->gen == cpu->gen[e->global]) {
         *global = e->global;
         return e->phys | (va & 0xfff);

@@ -9,6 +9,8 @@
 #include "cpu/soft/legacy.h"
 #include "cpu/soft/ops.h"
 #include "cpu/soft/run.h"
+#include "cpu/soft/trace.h"
+#include "cpu/soft/watch.h"
 
 /* Blocks between two looks at the clock: some tens of microseconds. */
 #define POLL_BLOCKS 2048
@@ -100,6 +102,7 @@ static void sleep_halted(struct soft_cpu *cpu)
     if (ns == 0) {
         return;
     }
+    trace(cpu, ENGINE_TRACE_EXITS, TRACE_HALT, 0, 0, 0);
     world_rest(cpu);
     atomic_store(&cpu->waiting, true);
     if (atomic_load(&cpu->pending) == 0) {
@@ -264,41 +267,77 @@ static void step_trap(struct soft_cpu *cpu, uint32_t mode)
     }
 }
 
+enum { LOOP_RUN, LOOP_AGAIN, LOOP_EXIT };
+
+/* All that comes before a block. LOOP_EXIT: with *exit. */
+static inline int before_block(struct soft_cpu *cpu, enum vcpu_exit *exit)
+{
+    uint32_t p = atomic_load(&cpu->pending);
+    if (p && handle_pending(cpu, p, exit)) {
+        return LOOP_EXIT;
+    }
+    if (cpu->budget < 0) {
+        cpu->budget = POLL_BLOCKS;
+        soft_lapic_poll(cpu);
+    }
+    bool shadow = cpu->int_shadow;
+    cpu->int_shadow = false;
+    if (cpu->nmi_latched && !shadow) {
+        try_nmi(cpu);
+    }
+    if (cpu->irq_check && !shadow) {
+        try_interrupt(cpu);
+    }
+    return wants_halt(cpu) ? LOOP_AGAIN : LOOP_RUN;
+}
+
+static void landed(struct soft_cpu *cpu)
+{
+    cpu->link_from = NULL;
+    cpu->stack_access = false;
+    world_go(cpu);
+    if (!(atomic_load(&cpu->pending) & PEND_SHUTDOWN)) {
+        soft_deliver_exception(cpu);
+    }
+}
+
 /* Not inlined: it must be another frame than the raising functions', and keeps nothing in locals.
  */
 __attribute__((noinline)) enum vcpu_exit soft_run_slice(struct soft_cpu *cpu)
 {
     if (__builtin_setjmp(cpu->landing)) {
-        cpu->link_from = NULL;
-        cpu->stack_access = false;
-        world_go(cpu);
-        if (!(atomic_load(&cpu->pending) & PEND_SHUTDOWN)) {
-            soft_deliver_exception(cpu);
-        }
+        landed(cpu);
     }
     for (;;) {
         enum vcpu_exit exit;
-        uint32_t p = atomic_load(&cpu->pending);
-        if (p && handle_pending(cpu, p, &exit)) {
+        int what = before_block(cpu, &exit);
+        if (what == LOOP_EXIT) {
             return exit;
         }
-        if (cpu->budget < 0) {
-            cpu->budget = POLL_BLOCKS;
-            soft_lapic_poll(cpu);
+        if (what == LOOP_RUN) {
+            uint32_t mode = cpu->mode;
+            run_block(cpu, next_block(cpu));
+            step_trap(cpu, mode);
         }
-        bool shadow = cpu->int_shadow;
-        cpu->int_shadow = false;
-        if (cpu->nmi_latched && !shadow) {
-            try_nmi(cpu);
+    }
+}
+
+__attribute__((noinline)) enum vcpu_exit soft_run_slice_watched(struct soft_cpu *cpu)
+{
+    if (__builtin_setjmp(cpu->landing)) {
+        watch_landed(cpu);
+        landed(cpu);
+    }
+    for (;;) {
+        enum vcpu_exit exit;
+        int what = before_block(cpu, &exit);
+        if (what == LOOP_EXIT) {
+            return exit;
         }
-        if (cpu->irq_check && !shadow) {
-            try_interrupt(cpu);
+        if (what == LOOP_RUN) {
+            uint32_t mode = cpu->mode;
+            watch_run(cpu, next_block(cpu));
+            step_trap(cpu, mode);
         }
-        if (wants_halt(cpu)) {
-            continue;
-        }
-        uint32_t mode = cpu->mode;
-        run_block(cpu, next_block(cpu));
-        step_trap(cpu, mode);
     }
 }

@@ -8,7 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cpu/debug.h"
 #include "cpu/model.h"
+#include "cpu/soft/check.h"
 #include "cpu/soft/fpstate.h"
 #include "cpu/soft/ioapic.h"
 #include "cpu/soft/lapic.h"
@@ -38,7 +40,8 @@ static int make_pages(struct engine *e, struct sm_error *err)
     return SM_OK;
 }
 
-static int make_xlat(struct xlat **out, enum engine_translate what, struct sm_error *err)
+static int make_xlat(struct xlat **out, enum engine_translate what, bool poll_links,
+                     struct sm_error *err)
 {
     static const unsigned hot[] = {
         [ENGINE_TRANSLATE_HOT] = XLAT_HOT, [ENGINE_TRANSLATE_ALL] = 1, [ENGINE_TRANSLATE_NONE] = 0};
@@ -49,6 +52,7 @@ static int make_xlat(struct xlat **out, enum engine_translate what, struct sm_er
     int rc = stub_area_new(&x->area, XLAT_BYTES, err);
     if (!rc) {
         x->hot = hot[what];
+        x->poll_links = poll_links;
         xlat_reset(x);
     }
     return rc;
@@ -60,6 +64,12 @@ static void free_xlat(struct xlat *x)
         stub_area_free(x->area);
     }
     free(x);
+}
+
+/* Do blocks run one by one? */
+static bool watched(const struct engine_debug *debug)
+{
+    return debug->check || (debug->trace & ENGINE_TRACE_CODE);
 }
 
 static int make_cache(struct engine *e, struct block_cache **out, struct sm_error *err)
@@ -76,7 +86,7 @@ static int make_cache(struct engine *e, struct block_cache **out, struct sm_erro
         return err_set(err, SM_ENOMEM, "out of memory for the code cache");
     }
     int rc = stub_area_new(&c->stubs, STUB_BYTES, err);
-    return rc ? rc : make_xlat(&c->xlat, e->config.translate, err);
+    return rc ? rc : make_xlat(&c->xlat, e->config.translate, watched(&e->config.debug), err);
 }
 
 static void free_cache(struct block_cache *c)
@@ -99,6 +109,7 @@ static void soft_destroy(struct engine *e)
     }
     for (unsigned i = 0; i < ENGINE_MAX_VCPUS; i++) {
         if (e->cpus[i]) {
+            check_free(e->cpus[i]);
             free_cache(e->cpus[i]->cache);
             free(e->cpus[i]->lapic);
             free(e->cpus[i]);
@@ -120,6 +131,7 @@ static int make_cpu(struct engine *e, unsigned index, enum model_id model, struc
     e->cpus[index] = cpu;
     cpu->engine = e;
     cpu->index = index;
+    cpu->trace = (uint8_t)e->config.debug.trace;
     cpu->gen[GEN_LOCAL] = cpu->gen[GEN_GLOBAL] = cpu->gen[GEN_PAGE] = 1;
     cpu->model = model;
     cpu->features = model >= MODEL_V3 ? INSN_MODEL_V3 : INSN_MODEL_V2;
@@ -136,12 +148,16 @@ static int make_cpu(struct engine *e, unsigned index, enum model_id model, struc
     soft_tlb_flush(cpu, false);
     soft_fp_init(cpu);
     soft_sys_reset(cpu);
-    return SM_OK;
+    return e->config.debug.check ? check_new(cpu, err) : SM_OK;
 }
 
 static void on_dma(void *opaque, gpa_t gpa, uint64_t len)
 {
-    blocks_note_write(opaque, gpa, len);
+    struct engine *e = opaque;
+    if (e->config.debug.check) {
+        atomic_fetch_add(&e->device_writes, 1);
+    }
+    blocks_note_write(e, gpa, len);
 }
 
 static int soft_create(const struct engine_config *config, struct engine **out,
@@ -161,6 +177,7 @@ static int soft_create(const struct engine_config *config, struct engine **out,
         return err_set(err, SM_ENOMEM, "out of memory for the soft engine");
     }
     e->config = *config;
+    e->slice = watched(&config->debug) ? soft_run_slice_watched : soft_run_slice;
     e->n_pages = config->mem->ram_bytes >> 12;
     e->tsc_khz = soft_calibrate_tsc_khz();
     if (!e->tsc_khz) {
@@ -192,14 +209,21 @@ static int soft_run(struct engine *e, unsigned vcpu, enum vcpu_exit *exit, struc
     struct soft_cpu *cpu = e->cpus[vcpu];
     world_enter(cpu);
     soft_fp_enter(cpu);
-    *exit = soft_run_slice(cpu);
+    *exit = e->slice(cpu);
     soft_fp_leave(cpu);
     world_rest(cpu);
-    if (*exit == VCPU_EXIT_FAILED) {
+    if (cpu->trace & ENGINE_TRACE_EXITS) {
+        static const char *const names[] = {[VCPU_EXIT_KICKED] = "kicked",
+                                            [VCPU_EXIT_SHUTDOWN] = "shutdown",
+                                            [VCPU_EXIT_FAILED] = "failed"};
+        debug_line(&e->config.debug, vcpu, "exit %s rip %#llx", names[*exit],
+                   (unsigned long long)cpu->rip);
+    }
+    if (*exit == VCPU_EXIT_FAILED && !(cpu->check && check_report(cpu, err))) {
         return err_set(err, SM_EENGINE, "the soft engine stopped at RIP %#llx: %s",
                        (unsigned long long)cpu->insn_rip, cpu->failure);
     }
-    return SM_OK;
+    return *exit == VCPU_EXIT_FAILED ? SM_EENGINE : SM_OK;
 }
 
 static void soft_kick(struct engine *e, unsigned vcpu)

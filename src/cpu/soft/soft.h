@@ -69,6 +69,9 @@ struct engine {
     _Atomic uint8_t *code_by;                /* owned: by RAM page index, see above */
     _Atomic uint8_t *written_by;             /* owned */
     struct world world;
+    /* The run loop that was chosen: run.h. */
+    enum vcpu_exit (*slice)(struct soft_cpu *cpu);
+    _Atomic uint64_t device_writes; /* to guest memory, counted while blocks are checked */
     uint64_t n_pages;
     uint64_t tsc_khz;
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See sys_double.h. */
 #include "cpu/soft/sys_double.h"
+#include "cpu/soft/trace.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -77,6 +78,10 @@ void soft_set_rflags(struct soft_cpu *cpu, uint64_t rflags)
 {
     cpu->flags = (uint16_t)((rflags & 0xd5) << 8 | FLAGS_KEEP1 | (rflags >> 11 & 1));
     cpu->sys_flags = rflags & 0x3f7700;
+}
+
+void trace_event(struct soft_cpu *cpu, enum trace_what what, uint64_t a, uint64_t b, uint64_t c)
+{
 }
 
 void soft_notify(struct soft_cpu *cpu, uint32_t pend_bits)

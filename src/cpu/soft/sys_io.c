@@ -6,6 +6,7 @@
  */
 #include "cpu/soft/legacy.h"
 #include "cpu/soft/sys.h"
+#include "cpu/soft/trace.h"
 #include "hw/bus.h"
 
 #define IO_CHUNK 64 /* items of a REP per go */
@@ -16,6 +17,7 @@ static uint64_t port_read(struct soft_cpu *cpu, unsigned port, unsigned size)
 
     soft_fp_leave(cpu);
     value = bus_read(soft_pio(cpu), port, size);
+    trace(cpu, ENGINE_TRACE_EXITS, TRACE_IN, port, size, value);
     soft_fp_enter(cpu);
     return value;
 }
@@ -23,6 +25,7 @@ static uint64_t port_read(struct soft_cpu *cpu, unsigned port, unsigned size)
 static void port_write(struct soft_cpu *cpu, unsigned port, unsigned size, uint64_t value)
 {
     soft_fp_leave(cpu);
+    trace(cpu, ENGINE_TRACE_EXITS, TRACE_OUT, port, size, value);
     bus_write(soft_pio(cpu), port, size, value);
     soft_fp_enter(cpu);
 }

@@ -68,7 +68,7 @@ void world_stop(struct soft_cpu *cpu, uint8_t who)
 {
     struct engine *e = cpu->engine;
     who &= (uint8_t)((1u << e->config.n_vcpus) - 1) & (uint8_t) ~(1u << cpu->index);
-    if (!who) {
+    if (!who || cpu->world_held || cpu->shadow) {
         return;
     }
     world_rest(cpu);
@@ -91,7 +91,7 @@ void world_go(struct soft_cpu *cpu)
 {
     struct engine *e = cpu->engine;
     uint8_t who = cpu->stopped;
-    if (!who) {
+    if (!who || cpu->world_held) {
         return;
     }
     cpu->stopped = 0;

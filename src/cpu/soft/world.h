@@ -36,7 +36,8 @@ void world_rest(struct soft_cpu *cpu);
 void world_enter(struct soft_cpu *cpu);
 
 /* Stop the vCPUs of a bit mask, the caller's left out, until world_go(). The caller itself may be
- * stopped by others before it has its turn. Not nested; an exception ends it too. */
+ * stopped by others before it has its turn. Not nested, but for soft_cpu.world_held, which makes
+ * both do nothing; an exception ends it too. A replay (shadow.h) stops nobody. */
 void world_stop(struct soft_cpu *cpu, uint8_t who);
 void world_go(struct soft_cpu *cpu);
 

@@ -89,6 +89,7 @@ struct xlat {
     const void *interpret; /* body of blocks without code; in: RAX the block */
     const uint8_t *load;   /* load guest registers, then jump to RAX */
     const uint8_t *leave;  /* store guest registers and RCX as the block, then jump to RAX */
+    bool poll_links;       /* look around at every way out of a block, not only backwards */
     bool full;             /* the area is: nothing more is translated until the cache is reset */
 
     /* under construction */

@@ -25,7 +25,7 @@ void xlat_link(struct xlat *x, unsigned op)
 {
     struct emit_buf *b = &x->b;
     const struct op *o = &x->block->ops[op];
-    if (o->imm <= x->block->rip + o->off) {
+    if (x->poll_links || o->imm <= x->block->rip + o->off) {
         look_around(x, op);
     }
     if (o->imm == x->block->rip) {
