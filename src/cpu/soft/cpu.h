@@ -100,7 +100,9 @@ enum soft_vector {
 #define MODE_STACK16 0x400u /* with MODE_LEGACY: SS.B is 0 */
 #define MODE_SEGMENTED 0x800u   /* with MODE_LEGACY: ES, SS or DS is not flat */
 #define MODE_CODE_LIMIT 0x1000u /* with MODE_LEGACY: CS does not reach to 4 GiB */
-#define MODE_SEGMENTS (MODE_LEGACY | MODE_CODE16 | MODE_STACK16 | MODE_SEGMENTED | MODE_CODE_LIMIT)
+#define MODE_REAL 0x2000u       /* with MODE_LEGACY: CR0.PE is 0 */
+#define MODE_SEGMENTS                                                                              \
+    (MODE_LEGACY | MODE_CODE16 | MODE_STACK16 | MODE_SEGMENTED | MODE_CODE_LIMIT | MODE_REAL)
 
 /* Why the run loop must stop before the next block. Bits of soft_cpu.pending; set by any thread. */
 #define PEND_KICK 0x1u     /* engine kick */

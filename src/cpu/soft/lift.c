@@ -74,6 +74,9 @@ const struct op *lift_stale_next(struct soft_cpu *cpu, const struct op *o)
 
 static bool feature_hidden(const struct soft_cpu *cpu, const struct insn *i)
 {
+    if (i->vex_map != 0 && (cpu->mode & MODE_REAL)) {
+        return true; /* SDM vol. 2, 2.4: VEX is #UD in real mode */
+    }
     return (cpu->features & INSN_FEATURE(i->desc->feature)) == 0 && i->desc->id != I_TZCNT &&
            i->desc->id != I_LZCNT; /* bit_lift() knows what they are then */
 }

@@ -31,6 +31,7 @@ uint32_t legacy_mode_bits(struct soft_cpu *cpu, uint32_t old)
             enter_legacy(cpu);
         }
         mode = MODE_LEGACY;
+        mode |= legacy_real(cpu) ? MODE_REAL : 0;
         mode |= cs->attr & SA_DB ? 0 : MODE_CODE16;
         mode |= ss->attr & SA_DB ? 0 : MODE_STACK16;
         mode |= cs->limit == 0xffffffff ? 0 : MODE_CODE_LIMIT;

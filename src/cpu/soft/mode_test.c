@@ -52,7 +52,7 @@ static void guest_init(struct guest *g, const char *from, const char *to)
     *g = (struct guest){0};
     assert_int_equal(mem_new(GUEST_RAM, &g->mem, NULL), 0);
     assert_int_equal(bus_add(&g->pio, 0x80, 16, &ports, g, NULL), 0);
-    struct engine_config c = {g->mem, &g->mmio, &g->pio, 1, "v2"};
+    struct engine_config c = {g->mem, &g->mmio, &g->pio, 1, NULL};
     if (engine_soft.create(&c, &g->engine, &err)) {
         fail_msg("%s", err.text);
     }
@@ -130,10 +130,34 @@ static void test_start(void **state)
     guest_fini(&g);
 }
 
+/* Real mode: INT n and #UD through the table at 0, the frame, and IRET; a VEX prefix is #UD (ANDN,
+ * which 16-bit protected mode has where the model does). */
+#define ANDN ".byte 0xc4, 0xe2, 0x70, 0xf2, 0xc2\n" /* andn %edx, %ecx, %eax */
+GUEST(real, "cli\n xor %ax, %ax\n mov %ax, %ds\n mov %ax, %ss\n mov $0xf00, %sp\n"
+            "movw $6f - F, 0x18\n movw $0x800, 0x1a\n"
+            "movw $7f - F, 0x80\n movw $0x800, 0x82\n"
+            "stc\n int $0x20\n 1: setc %al\n movzbl %al, %eax\n out %eax, $0x80\n"
+            "mov %sp, %ax\n movzwl %ax, %eax\n out %eax, $0x80\n 5: " ANDN STOP
+            /* #UD: where, and the stack; go on behind it */
+            "6: pop %ax\n sub $5b - F, %ax\n movzwl %ax, %eax\n out %eax, $0x80\n"
+            "mov %sp, %ax\n movzwl %ax, %eax\n out %eax, $0x80\n" STOP
+            /* INT 20h: the frame's CS and the carry flag in the image of FLAGS */
+            "7: mov %sp, %bp\n mov 2(%bp), %ax\n movzwl %ax, %eax\n out %eax, $0x80\n"
+            "mov 4(%bp), %ax\n and $0x201, %ax\n movzwl %ax, %eax\n out %eax, $0x80\n"
+            "clc\n iretw\n");
+static void test_real_mode_interrupts(void **state)
+{
+    struct guest g;
+    guest_init(&g, real_from, real_to);
+    EXPECT(&g, 0x800, 1, 1, 0xf00, 0, 0xefc); /* at last CS and FLAGS are still there */
+    guest_fini(&g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_start),
+        cmocka_unit_test(test_real_mode_interrupts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
