@@ -54,6 +54,7 @@ static void advance(struct iovec **iov, unsigned *n, size_t done)
     }
 }
 
+/* jail(loop): preadv */
 int disk_read(const struct disk *d, uint64_t offset, struct iovec *iov, unsigned n)
 {
     for (advance(&iov, &n, 0); n != 0;) {
@@ -69,6 +70,7 @@ int disk_read(const struct disk *d, uint64_t offset, struct iovec *iov, unsigned
     return 0;
 }
 
+/* jail(loop): pwritev */
 int disk_write(const struct disk *d, uint64_t offset, struct iovec *iov, unsigned n)
 {
     if (d->read_only)
@@ -86,6 +88,7 @@ int disk_write(const struct disk *d, uint64_t offset, struct iovec *iov, unsigne
     return 0;
 }
 
+/* jail(loop): fdatasync */
 int disk_flush(const struct disk *d)
 {
     if (d->read_only)
@@ -96,6 +99,7 @@ int disk_flush(const struct disk *d)
     return 0;
 }
 
+/* jail(loop): fallocate */
 static int allocate(const struct disk *d, int mode, uint64_t offset, uint64_t len)
 {
     if (d->read_only)

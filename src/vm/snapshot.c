@@ -92,6 +92,7 @@ static int describe(const struct vm_config *machine, const struct snapshot_meta 
     snprintf(s->cpu_model, sizeof s->cpu_model, "%s", machine->cpu);
     snprintf(s->cpu_vendor, sizeof s->cpu_vendor, "%s", model_host_vendor());
     s->n_layers = machine->n_layers;
+    s->n_volumes = machine->n_volumes;
     s->layer_ids = calloc(machine->n_layers + 1u, sizeof *s->layer_ids);
     s->document = json_deep_copy(meta->document);
     if (!s->layer_ids || !s->document)

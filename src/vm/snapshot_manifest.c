@@ -18,10 +18,11 @@ static json_t *layer_list(const struct snapshot *s)
 
 int snapshot_manifest_build(const struct snapshot *s, char **text, struct sm_error *err)
 {
-    json_t *doc = json_pack("{s:i, s:I, s:i, s:s, s:s, s:o, s:s, s:O}", "format", SNAPSHOT_FORMAT,
-                            "memory", (json_int_t)s->memory_bytes, "vcpus", (int)s->vcpus,
-                            "cpu_model", s->cpu_model, "cpu_vendor", s->cpu_vendor, "layers",
-                            layer_list(s), "ram_digest", s->ram_digest, "document", s->document);
+    json_t *doc =
+        json_pack("{s:i, s:I, s:i, s:s, s:s, s:o, s:i, s:s, s:O}", "format", SNAPSHOT_FORMAT,
+                  "memory", (json_int_t)s->memory_bytes, "vcpus", (int)s->vcpus, "cpu_model",
+                  s->cpu_model, "cpu_vendor", s->cpu_vendor, "layers", layer_list(s), "volumes",
+                  (int)s->n_volumes, "ram_digest", s->ram_digest, "document", s->document);
     *text = doc ? json_dumps(doc, JSON_INDENT(1)) : NULL;
     json_decref(doc);
     return *text ? 0 : err_set(err, SM_ENOMEM, "out of memory");
@@ -88,7 +89,7 @@ static int take_format(const json_t *doc, struct sm_error *err)
 
 static int take_all(const json_t *doc, struct snapshot *s, struct sm_error *err)
 {
-    int64_t memory = 0, vcpus = 0;
+    int64_t memory = 0, vcpus = 0, volumes = 0;
     json_t *document;
     int rc = take_format(doc, err);
     rc = rc ? rc : take_number(doc, "memory", 0, INT64_MAX, &memory, err);
@@ -97,6 +98,8 @@ static int take_all(const json_t *doc, struct snapshot *s, struct sm_error *err)
     rc = rc ? rc : take_text(doc, "cpu_vendor", s->cpu_vendor, sizeof s->cpu_vendor, err);
     rc = rc ? rc : take_text(doc, "ram_digest", s->ram_digest, sizeof s->ram_digest, err);
     rc = rc ? rc : take_layers(doc, s, err);
+    if (!rc && json_object_get(doc, "volumes"))
+        rc = take_number(doc, "volumes", 0, VM_MAX_VOLUMES, &volumes, err);
     rc = rc ? rc : json_doc_object(doc, "document", WHAT, &document, err);
     if (rc)
         return rc;
@@ -106,6 +109,7 @@ static int take_all(const json_t *doc, struct snapshot *s, struct sm_error *err)
         return bad(err, "ram_digest");
     s->memory_bytes = (uint64_t)memory;
     s->vcpus = (unsigned)vcpus;
+    s->n_volumes = (unsigned)volumes;
     s->document = json_incref(document);
     return 0;
 }

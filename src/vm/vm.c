@@ -61,6 +61,9 @@ static int check_config(const struct vm_config *config, struct sm_error *err)
     if (config->n_layers > VM_MAX_LAYERS)
         return err_set(err, SM_EINVAL, "the image has %u layers; at most %d are possible",
                        config->n_layers, VM_MAX_LAYERS);
+    if (config->n_volumes > VM_MAX_VOLUMES)
+        return err_set(err, SM_EINVAL, "%u volumes; at most %d are possible", config->n_volumes,
+                       VM_MAX_VOLUMES);
     return 0;
 }
 

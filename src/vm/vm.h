@@ -16,6 +16,7 @@ struct vm;
 struct snapshot; /* snapshot.h */
 
 #define VM_MAX_LAYERS 64
+#define VM_MAX_VOLUMES 16
 #define VM_AGENT_PORT 1024          /* vsock port that the agent calls when it is ready */
 #define VM_MEMORY_MIN (96ull << 20) /* with less, a distribution kernel does not start */
 
@@ -27,19 +28,31 @@ uint64_t vm_memory_max(void);
 
 enum vm_thread { VM_THREAD_LOOP, VM_THREAD_VCPU };
 
+struct vm_volume {
+    int fd;           /* borrowed, until the VM is freed: a regular file */
+    bool read_only;   /* else it is open for writing, too */
+    const char *name; /* for messages; copied */
+};
+
 struct vm_config {
     const struct engine_ops *engine;
     uint64_t memory_bytes; /* multiple of 2 MiB */
     unsigned vcpus;
     const char *cpu; /* CPU model, "v2" or "v3"; NULL: the highest that the host has */
-    /* NULL: boot. Else go on from there; memory, vcpus, cpu and n_layers must be the
-     * snapshot's, kernel and initramfs are not used. Borrowed during vm_new. */
+    /* NULL: boot. Else go on from there; memory, vcpus, cpu, n_layers and volumes must
+     * be the snapshot's, kernel and initramfs are not used. Borrowed during vm_new. */
     const struct snapshot *snapshot;
     const char *kernel;        /* bzImage or ELF vmlinux */
     const char *initramfs;     /* path */
     const char *const *layers; /* EROFS images, lowest first; each shown as a virtio-pmem device */
     unsigned n_layers;
     struct engine_debug debug;
+    const struct vm_volume *volumes; /* the n-th is a virtio-blk disk with the id "smN" */
+    unsigned n_volumes;
+    /* Told what the host could not do for the guest (a volume's first I/O error): one line; called
+     * on a VM thread. NULL drops it. */
+    void (*warning)(void *opaque, const char *text);
+    void *warning_opaque;
     enum engine_translate translate; /* tests: what the software engine translates */
     uint32_t agent_port;             /* 0: VM_AGENT_PORT */
     const char *cmdline_extra;       /* appended to the kernel command line, or NULL */

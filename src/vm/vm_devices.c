@@ -91,6 +91,29 @@ static int add_layers(struct vm *vm, const struct vm_config *config, struct sm_e
     return 0;
 }
 
+static int add_volume(struct vm *vm, const struct vm_config *config, const struct vm_volume *volume,
+                      struct sm_error *err)
+{
+    char id[BLK_ID_LEN], name[256];
+    struct virtio_env env;
+    struct blk_config blk = {
+        .id = id, .name = name, .on_error = config->warning, .opaque = config->warning_opaque};
+    snprintf(id, sizeof id, "sm%u", vm->n_volumes);
+    snprintf(name, sizeof name, "volume %s", volume->name);
+    int rc = disk_init(&blk.disk, volume->fd, volume->read_only, name, err);
+    rc = rc ? rc : next_env(vm, &env, err);
+    rc = rc ? rc : blk_new(&env, &blk, &vm->volumes[vm->n_volumes], err);
+    return rc ? rc : plug(vm, blk_virtio(vm->volumes[vm->n_volumes++]), err);
+}
+
+static int add_volumes(struct vm *vm, const struct vm_config *config, struct sm_error *err)
+{
+    int rc = 0;
+    for (unsigned i = 0; i < config->n_volumes && !rc; i++)
+        rc = add_volume(vm, config, &config->volumes[i], err);
+    return rc;
+}
+
 static int add_uart(struct vm *vm, struct sm_error *err)
 {
     struct irq irq;
@@ -130,7 +153,8 @@ int vm_devices_new(struct vm *vm, const struct vm_config *config, struct sm_erro
         rc = add_rng(vm, err);
     if (!rc)
         rc = add_vsock(vm, config->agent_port ? config->agent_port : VM_AGENT_PORT, err);
-    return rc ? rc : add_layers(vm, config, err);
+    rc = rc ? rc : add_layers(vm, config, err);
+    return rc ? rc : add_volumes(vm, config, err);
 }
 
 int vm_devices_connect(struct vm *vm, struct sm_error *err)
@@ -167,6 +191,8 @@ unsigned vm_devices_parts(struct vm *vm, struct vm_part parts[VM_MAX_PARTS])
     add_part(parts, &n, "vsock", -1, VSOCK_STATE_VERSION, vsock_walk, vm->vsock);
     for (unsigned i = 0; i < vm->n_layers; i++)
         add_part(parts, &n, "pmem", (int)i, PMEM_STATE_VERSION, pmem_walk, vm->layers[i].pmem);
+    for (unsigned i = 0; i < vm->n_volumes; i++)
+        add_part(parts, &n, "blk", (int)i, BLK_STATE_VERSION, blk_walk, vm->volumes[i]);
     return n;
 }
 
@@ -174,6 +200,8 @@ void vm_devices_free(struct vm *vm)
 {
     for (unsigned i = 0; i < vm->n_virtio; i++)
         mmio_free(vm->transports[i]);
+    for (unsigned i = 0; i < vm->n_volumes; i++)
+        blk_free(vm->volumes[i]);
     for (unsigned i = 0; i < vm->n_layers; i++) {
         pmem_free(vm->layers[i].pmem);
         window_unmap(&vm->layers[i].window);

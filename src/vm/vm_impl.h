@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "base/loop.h"
+#include "dev/blk.h"
 #include "dev/mmio.h"
 #include "dev/pmem.h"
 #include "dev/rng.h"
@@ -20,7 +21,7 @@
 #include "vm/vm.h"
 #include "vm/window.h"
 
-#define VM_MAX_VIRTIO (2 + VM_MAX_LAYERS) /* rng, vsock, layers */
+#define VM_MAX_VIRTIO (2 + VM_MAX_LAYERS + VM_MAX_VOLUMES) /* rng, vsock, layers, volumes */
 
 struct vm_layer {
     struct window window;
@@ -51,6 +52,8 @@ struct vm {
     struct vsock *vsock;
     struct vm_layer layers[VM_MAX_LAYERS];
     unsigned n_layers;
+    struct blk *volumes[VM_MAX_VOLUMES];
+    unsigned n_volumes;
     struct mmio *transports[VM_MAX_VIRTIO];
     uint8_t gsis[VM_MAX_VIRTIO];
     unsigned n_virtio;
@@ -95,7 +98,7 @@ struct vm_part {
     state_walk_fn *walk;
     void *object; /* borrowed */
 };
-#define VM_MAX_PARTS (VM_MAX_VIRTIO + VM_MAX_LAYERS + 2)
+#define VM_MAX_PARTS (VM_MAX_VIRTIO + VM_MAX_LAYERS + VM_MAX_VOLUMES + 2)
 /* All devices, in the order in which they are saved and loaded. Returns their number. */
 unsigned vm_devices_parts(struct vm *vm, struct vm_part parts[VM_MAX_PARTS]);
 

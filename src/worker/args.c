@@ -7,8 +7,9 @@
 #include <string.h>
 
 #include "base/io.h"
+#include "worker/control.h"
 
-#define ARGS_MAX (20 + VM_MAX_LAYERS)
+#define ARGS_MAX (20 + VM_MAX_LAYERS + VM_MAX_VOLUMES)
 
 static void add(struct args *a, const char *name, const char *value)
 {
@@ -59,10 +60,27 @@ static int take_debug(const char *value, struct engine_debug *d, struct sm_error
     return 0;
 }
 
+static void add_volumes(struct args *a, const struct vm_config *config)
+{
+    int fd = config->snapshot ? CONTROL_RAM_FD : CONTROL_FD;
+    for (unsigned i = 0; i < config->n_volumes; i++) {
+        const struct vm_volume *v = &config->volumes[i];
+        char *text = io_format("%d:%s:%s", ++fd, v->read_only ? "ro" : "rw", v->name);
+        add(a, "volume", text ? text : "");
+        if (!text)
+            a->n = ARGS_MAX;
+        free(text);
+    }
+}
+
 int args_make(struct args *a, const char *program, const struct vm_config *config,
               struct sm_error *err)
 {
-    *a = (struct args){.argv = calloc(ARGS_MAX + 1, sizeof *a->argv)};
+    *a = (struct args){0};
+    if (config->n_volumes > VM_MAX_VOLUMES)
+        return err_set(err, SM_EINVAL, "%u volumes; at most %d are possible", config->n_volumes,
+                       VM_MAX_VOLUMES);
+    a->argv = calloc(ARGS_MAX + 1, sizeof *a->argv);
     if (!a->argv || !(a->argv[a->n++] = strdup(program))) {
         args_fini(a);
         return err_set(err, SM_ENOMEM, "out of memory");
@@ -89,6 +107,7 @@ int args_make(struct args *a, const char *program, const struct vm_config *confi
         add(a, "console", "1");
     for (unsigned i = 0; i < config->n_layers; i++)
         add(a, "layer", config->layers[i]);
+    add_volumes(a, config);
     if (a->n < ARGS_MAX)
         return 0;
     bool many = config->n_layers > VM_MAX_LAYERS;
@@ -142,6 +161,7 @@ enum {
     ARG_CONSOLE,
     ARG_DEBUG,
     ARG_LAYER,
+    ARG_VOLUME,
     ARG_COUNT
 };
 
@@ -156,6 +176,7 @@ static unsigned split(const char *arg, const char **name, const char **value)
         [ARG_KERNEL] = "kernel",     [ARG_INITRAMFS] = "initramfs",
         [ARG_CMDLINE] = "cmdline",   [ARG_CONSOLE] = "console",
         [ARG_DEBUG] = "debug",       [ARG_LAYER] = "layer",
+        [ARG_VOLUME] = "volume",
     };
     unsigned i;
     for (i = 0; i < ARG_COUNT; i++) {
@@ -188,6 +209,22 @@ static int take_number(struct args_machine *m, unsigned which, const char *name,
     else
         m->config.translate = (enum engine_translate)n;
     return rc;
+}
+
+/* FD:ro:NAME or FD:rw:NAME. */
+static int take_volume(struct args_machine *m, const char *value, struct sm_error *err)
+{
+    struct vm_volume *v = &m->volumes[m->config.n_volumes];
+    char *end;
+    if (m->config.n_volumes == VM_MAX_VOLUMES)
+        return err_set(err, SM_EINVAL, "more than %d volumes", VM_MAX_VOLUMES);
+    v->fd = (int)strtol(value, &end, 10);
+    v->read_only = strncmp(end, ":ro:", 4) == 0;
+    if (v->fd <= CONTROL_FD || (!v->read_only && strncmp(end, ":rw:", 4) != 0))
+        return err_set(err, SM_EINVAL, "--volume=%.40s is none", value);
+    v->name = end + 4;
+    m->config.n_volumes++;
+    return 0;
 }
 
 static int take_text(struct args_machine *m, unsigned which, const char *name, const char *value,
@@ -227,6 +264,8 @@ static int take_text(struct args_machine *m, unsigned which, const char *name, c
             return err_set(err, SM_EINVAL, "more than %d layers", VM_MAX_LAYERS);
         m->layers[m->config.n_layers++] = value;
         break;
+    case ARG_VOLUME:
+        return take_volume(m, value, err);
     }
     return 0;
 }
@@ -253,6 +292,7 @@ int args_parse(char **argv, const struct engine_ops *(*engine)(const char *name)
 {
     *out = (struct args_machine){0};
     out->config.layers = out->layers;
+    out->config.volumes = out->volumes;
     for (argv++; *argv; argv++) {
         const char *name = "", *value = "";
         unsigned which = split(*argv, &name, &value);

@@ -17,7 +17,7 @@ struct args {
 };
 
 /* argv of the worker for a VM. The console callback becomes a flag; of a snapshot only digest and
- * cpu_vendor are in it, as its files are passed. */
+ * cpu_vendor are in it, as its files are passed; a volume is its descriptor's number there. */
 int args_make(struct args *a, const char *program, const struct vm_config *config,
               struct sm_error *err);
 void args_fini(struct args *a);
@@ -26,6 +26,7 @@ void args_fini(struct args *a);
 struct args_machine {
     struct vm_config config; /* snapshot is set, or kernel and initramfs are */
     const char *layers[VM_MAX_LAYERS];
+    struct vm_volume volumes[VM_MAX_VOLUMES];
     bool console;
     struct snapshot snapshot; /* no files yet */
 };

@@ -16,8 +16,8 @@
 
 #include "base/err.h"
 
-/* Descriptors in the worker: its end of the pair; then the files of the snapshot, if there is one.
- */
+/* Descriptors in the worker: its end of the pair; the files of the snapshot, if there is one; then
+ * the volumes. */
 enum { CONTROL_FD = 3, CONTROL_STATE_FD, CONTROL_RAM_FD };
 #define CONTROL_PROBE                                                                              \
     "--jail" /* only argument of a worker that shall say READY from its jail, and go */
@@ -30,6 +30,7 @@ enum control_type {
     CONTROL_CONSOLE,   /* text: bytes of the guest's console */
     CONTROL_DEBUG,     /* text: a line of engine_debug.text */
     CONTROL_ENDED,     /* arg: enum vm_end; code and text: what it means for who wanted it alive */
+    CONTROL_WARNING,   /* text: a vm_config's warning */
     CONTROL_REPLY,     /* code and text: how it went; if code is 0, what the request asked for */
     /* Of the owner. Without a word on it, the reply says only how it went. */
     CONTROL_CONNECT, /* arg: the guest's vsock port. Reply: with a stream socket */

@@ -80,6 +80,7 @@ static int build(char **argv, struct self *self, struct sm_error *err)
         return rc;
     machine->config.console = machine->console ? serve_console : NULL;
     machine->config.debug.text = serve_debug; /* which says nothing unless something is on */
+    machine->config.warning = serve_warning;
     machine->config.seal = seal;
     machine->config.on_thread = on_thread;
     machine->config.hooks_opaque = self;

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/err.h"
 #include "vm/snapshot.h"
 #include "worker/control.h"
 
@@ -45,6 +46,14 @@ void serve_console(void *opaque, const uint8_t *data, size_t len)
 void serve_debug(void *opaque, const char *text, size_t len)
 {
     tell_bytes(CONTROL_DEBUG, text, len);
+}
+
+void serve_warning(void *opaque, const char *text)
+{
+    struct control_msg m = {.type = CONTROL_WARNING};
+    struct sm_error err;
+    control_set_error(&m, err_set(&err, SM_EIO, "%s", text), &err);
+    tell(&m, -1);
 }
 
 static int save_ram(struct vm *vm, int fd, struct control_msg *reply, struct sm_error *err)

@@ -13,6 +13,8 @@ void serve_ready(unsigned jail, int code, const struct sm_error *err);
 void serve_console(void *opaque, const uint8_t *data, size_t len);
 /* An engine_debug's text. Any thread. */
 void serve_debug(void *opaque, const char *text, size_t len);
+/* A vm_config's warning. Any thread. */
+void serve_warning(void *opaque, const char *text);
 /* Answer the owner until the VM or the owner ends; then end the process. */
 _Noreturn void serve(struct vm *vm);
 

@@ -36,6 +36,11 @@ static void on_message(struct worker *w, const struct control_msg *m, int fd)
     } else if (m->type == CONTROL_DEBUG) {
         if (w->debug)
             w->debug(w->debug_opaque, m->text, m->len);
+    } else if (m->type == CONTROL_WARNING) {
+        struct sm_error err;
+        control_get_error(m, &err);
+        if (w->warning)
+            w->warning(w->warning_opaque, err.text);
     } else {
         pthread_mutex_lock(&w->lock);
         if (m->type == CONTROL_READY && !w->ready) {
@@ -93,6 +98,20 @@ static int start_reader(struct worker *w, struct sm_error *err)
     return w->reading ? 0 : err_sys(err, "cannot start a thread");
 }
 
+/* What the process gets besides its socket, in the order of control.h. */
+static unsigned list_files(const struct vm_config *config, int files[PROCESS_MAX_FILES])
+{
+    _Static_assert(PROCESS_MAX_FILES >= 2 + VM_MAX_VOLUMES, "all fit");
+    unsigned n = 0;
+    if (config->snapshot) {
+        files[n++] = config->snapshot->state_fd;
+        files[n++] = config->snapshot->ram_fd;
+    }
+    for (unsigned i = 0; i < config->n_volumes; i++) /* args_make() has counted them */
+        files[n++] = config->volumes[i].fd;
+    return n;
+}
+
 int worker_new(const char *program, const struct vm_config *config, struct worker **out,
                struct sm_error *err)
 {
@@ -108,14 +127,16 @@ int worker_new(const char *program, const struct vm_config *config, struct worke
     w->console_opaque = config->console_opaque;
     w->debug = config->debug.text;
     w->debug_opaque = config->debug.opaque;
+    w->warning = config->warning;
+    w->warning_opaque = config->warning_opaque;
     pthread_mutex_init(&w->calls, NULL);
     pthread_mutex_init(&w->lock, NULL);
     clock_cond_init(&w->changed);
     int rc = args_make(&args, program, config, err);
     if (!rc) {
-        const struct snapshot *s = config->snapshot;
-        const int files[] = {s ? s->state_fd : -1, s ? s->ram_fd : -1};
-        rc = process_start(args.argv, files, s ? 2 : 0, &w->process, err);
+        int files[PROCESS_MAX_FILES];
+        unsigned n = list_files(config, files);
+        rc = process_start(args.argv, files, n, &w->process, err);
         args_fini(&args);
     }
     if (!rc)

@@ -17,8 +17,8 @@
 struct worker;
 
 /*
- * Start the process that builds and starts the VM of config (borrowed for the call; its console
- * and debug callbacks are called on the worker's reader thread and must not call the worker).
+ * Start the process that builds and starts the VM of config (borrowed for the call; its callbacks
+ * are called on the worker's reader thread and must not call the worker; its volumes are copied).
  * program: path of supermachine-vmm. What goes wrong inside is told by worker_wait_ready.
  * SM_ENOTFOUND: no program.
  */

@@ -15,6 +15,8 @@ struct worker {
     void *console_opaque; /* borrowed */
     void (*debug)(void *opaque, const char *text, size_t len);
     void *debug_opaque; /* borrowed */
+    void (*warning)(void *opaque, const char *text);
+    void *warning_opaque; /* borrowed */
     pthread_t reader;
     bool reading; /* reader is to be joined */
 

@@ -98,6 +98,38 @@ static void test_args_of_a_snapshot(void **state)
     args_fini(&a);
 }
 
+/* Their descriptors follow the worker's own, and those of a snapshot. */
+static void test_args_of_volumes(void **state)
+{
+    const struct vm_volume volumes[] = {{.fd = 500, .name = "data"},
+                                        {.fd = 9, .read_only = true, .name = "/a:b:ro:"}};
+    struct snapshot snapshot = {.cpu_vendor = "amd"};
+    struct vm_config in = {.engine = &fake_engine,
+                           .kernel = "k",
+                           .initramfs = "i",
+                           .volumes = volumes,
+                           .n_volumes = 2};
+    for (int first = CONTROL_FD + 1; first <= CONTROL_RAM_FD + 1; first += 2) {
+        struct args_machine m;
+        struct args a;
+        assert_int_equal(args_make(&a, "prog", &in, NULL), 0);
+        assert_int_equal(args_parse(a.argv, find_fake, &m, NULL), 0);
+        assert_int_equal(m.config.n_volumes, 2);
+        for (int i = 0; i < 2; i++) {
+            const struct vm_volume *v = &m.config.volumes[i];
+            assert_int_equal(v->fd, first + i);
+            assert_int_equal(v->read_only, volumes[i].read_only);
+            assert_string_equal(v->name, volumes[i].name);
+        }
+        args_fini(&a);
+        in.snapshot = &snapshot;
+    }
+    struct args a;
+    struct sm_error err;
+    in.n_volumes = VM_MAX_VOLUMES + 1;
+    assert_int_equal(args_make(&a, "prog", &in, &err), SM_EINVAL);
+}
+
 static void test_args_refused(void **state)
 {
     static const char *const bad[] = {
@@ -120,6 +152,10 @@ static void test_args_refused(void **state)
         "--snapshot=0123456789abcdef",
         "--snapshot=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
         "--cpu-vendor=amd-amd-",
+        "--volume=",
+        "--volume=x:rw:v",
+        "--volume=3:rw:v",
+        "--volume=4:rx:v",
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         const char *argv[] = {"p", "--engine=fake", "--kernel=k", "--initramfs=i", bad[i], NULL};
@@ -319,15 +355,11 @@ int main(int argc, char **argv)
         if (strncmp(argv[i], kernel, strlen(kernel)) == 0)
             return fake_worker(argv[i] + strlen(kernel));
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_args_there_and_back),
-        cmocka_unit_test(test_args_of_a_snapshot),
-        cmocka_unit_test(test_args_refused),
-        cmocka_unit_test(test_control_messages),
-        cmocka_unit_test(test_process_that_dies),
-        cmocka_unit_test(test_no_such_program),
-        cmocka_unit_test(test_protocol_broken),
-        cmocka_unit_test(test_what_nobody_asked_for),
-        cmocka_unit_test(test_saving),
+        cmocka_unit_test(test_args_there_and_back),   cmocka_unit_test(test_args_of_a_snapshot),
+        cmocka_unit_test(test_args_of_volumes),       cmocka_unit_test(test_args_refused),
+        cmocka_unit_test(test_control_messages),      cmocka_unit_test(test_process_that_dies),
+        cmocka_unit_test(test_no_such_program),       cmocka_unit_test(test_protocol_broken),
+        cmocka_unit_test(test_what_nobody_asked_for), cmocka_unit_test(test_saving),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
