@@ -119,10 +119,34 @@ static const char *reason(void)
     }
 }
 
+/* Nothing is on it yet but what mke2fs made. */
+static bool is_fresh(const char *path)
+{
+    DIR *d = opendir(path);
+    bool fresh = d != NULL;
+
+    for (struct dirent *e = d ? readdir(d) : NULL; e && fresh; e = readdir(d))
+        fresh = strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
+                strcmp(e->d_name, "lost+found") == 0;
+    if (d)
+        closedir(d);
+    return fresh;
+}
+
+/* A new volume belongs to whom its folder in the image belongs to: the image's user can write. */
+static void take_over(const char *path, const struct stat *was)
+{
+    if (is_fresh(path) &&
+        (chown(path, was->st_uid, was->st_gid) < 0 || chmod(path, was->st_mode & 07777) < 0))
+        klog_info("owner of %s: %s", path, strerror(errno));
+}
+
 static int mount_one(unsigned n, const char *path, bool read_only, char *why, size_t size)
 {
     char device[40];
     int status = find_in_time(n, device, sizeof device), saved;
+    struct stat was;
+    bool was_there = stat(path, &was) == 0;
 
     if (status < 0) {
         snprintf(why, size, "volume for %.300s: there is no disk sm%u", path, n);
@@ -136,6 +160,8 @@ static int mount_one(unsigned n, const char *path, bool read_only, char *why, si
         saved = errno;
         snprintf(why, size, "volume for %.300s: %s", path, reason());
     } else {
+        if (was_there && !read_only)
+            take_over(path, &was);
         return 0;
     }
     errno = saved;

@@ -236,6 +236,23 @@ struct sm_verified {
 int sm_store_verify(sm_store *store, const struct sm_verify_config *config, struct sm_verified *out,
                     struct sm_error *err);
 
+/* A named volume (struct sm_volume). */
+struct sm_volume_info {
+    const char *name;
+    const char *path;    /* its file on this host */
+    uint64_t size_bytes; /* as a guest sees it */
+    uint64_t disk_bytes; /* that the host's disk holds of it */
+};
+/* Call each for every volume, in no order, until it returns non-zero, which is then returned. What
+ * info points to is valid during the call. */
+int sm_store_volumes(sm_store *store, int (*each)(void *opaque, const struct sm_volume_info *info),
+                     void *opaque, struct sm_error *err);
+/* Make one; that it is there already is no error. SM_EINVAL: not a name; SM_ENOTFOUND: e2fsprogs is
+ * not installed; SM_EIO, SM_ENOSPC. */
+int sm_volume_create(sm_store *store, const char *name, struct sm_error *err);
+/* Remove one and all that is on it. SM_ENOTFOUND; SM_EINVAL: a VM uses it. */
+int sm_volume_remove(sm_store *store, const char *name, struct sm_error *err);
+
 /* What the store knows of an image, as JSON text: name, digests, layers, and the config as it is.
  * *json is freed with sm_free. SM_ENOTFOUND; SM_ECORRUPT. */
 int sm_image_inspect(sm_store *store, const char *ref, char **json, struct sm_error *err);
@@ -338,6 +355,24 @@ enum sm_debug {
     SM_DEBUG_TRACE_CODE = 16,
 };
 
+/* A disk that outlives the VMs that use it. */
+struct sm_volume {
+    size_t size;
+    /* A name (2 to 64 letters, digits, _ . -; it begins with a letter or digit): the store's volume
+     * of that name, made when it is first used, of SM_VOLUME_BYTES, of which the host's disk holds
+     * what was written. An empty one takes owner and mode of the folder at path, not its contents.
+     * Or the absolute path of a file with an ext4 file system. */
+    const char *source;
+    const char *path; /* where the guest has it: absolute, not "/"; folders are made as needed */
+    uint32_t read_only;
+};
+#define SM_VOLUME_INIT                                                                             \
+    {                                                                                              \
+        .size = sizeof(struct sm_volume)                                                           \
+    }
+#define SM_VOLUMES_MAX 16
+#define SM_VOLUME_BYTES (10ull << 30)
+
 struct sm_vm_config {
     size_t size;
     uint32_t engine;     /* enum sm_engine */
@@ -360,6 +395,11 @@ struct sm_vm_config {
      * console. NULL drops them. */
     void (*debug_text)(void *opaque, const char *text, size_t len);
     void *debug_opaque;
+    const struct sm_volume *const *volumes; /* NULL-terminated, or NULL: none */
+    /* What the host could not do for the guest, as one line: a volume's first I/O error. Called on
+     * a thread of the VM; NULL drops it. */
+    void (*warning)(void *opaque, const char *text);
+    void *warning_opaque;
 };
 #define SM_VM_CONFIG_INIT                                                                          \
     {                                                                                              \
@@ -372,12 +412,18 @@ struct sm_vm_config {
  *
  * The first start boots, and then leaves a snapshot in the store, from which later ones go on (enum
  * sm_snapshots). A VM started from one has its own random numbers, host name and machine id, and
- * the right time, before any command runs in it.
+ * the right time, before any command runs in it. Volumes are mounted then, too; which snapshot is
+ * used depends on their number, sizes and whether they are read-only, never on what is on them.
  *
- * SM_EINVAL: a value of config is out of range; SM_ENOTFOUND, SM_EIO: kernel or initramfs cannot be
- * read; SM_ECORRUPT, SM_EUNSUPPORTED: it is no kernel; SM_EUNSUPPORTED: the processor lacks
- * features of the model, which err names; SM_EENGINE: the engine cannot run here, or failed;
- * SM_EGUEST: the guest ended or could not start; SM_ETIMEDOUT; SM_ENOMEM.
+ * A volume is used by one VM that may write to it, or by any number of others, until sm_vm_free.
+ * What the guest has synced (fsync) is there whatever happens later; the rest when sm_vm_shutdown
+ * has ended the VM.
+ *
+ * SM_EINVAL: a value of config is out of range, or a volume is in use or no disk; SM_ENOTFOUND,
+ * SM_EIO: kernel, initramfs or a volume's file cannot be read; SM_ECORRUPT, SM_EUNSUPPORTED: it is
+ * no kernel; SM_EUNSUPPORTED: the processor lacks features of the model, which err names;
+ * SM_EENGINE: the engine cannot run here, or failed; SM_EGUEST: the guest ended or could not start;
+ * SM_ETIMEDOUT; SM_ENOMEM.
  */
 int sm_vm_start(sm_image *image, const struct sm_vm_config *config, sm_vm **out,
                 struct sm_error *err);
@@ -422,6 +468,14 @@ void sm_vm_free(sm_vm *vm);
 
 /* End it at once; calls under way on it return SM_EINTR. Any thread. */
 void sm_vm_stop(sm_vm *vm);
+
+/*
+ * End it in good order: SIGTERM to all its processes, SIGKILL after grace_ms (at most 60000) to
+ * those that are left, volumes written and unmounted, power off. Returns when it has ended, or had
+ * already. SM_EGUEST: the guest does not answer, or refuses; SM_ETIMEDOUT: it takes more than a
+ * minute besides. It then still runs.
+ */
+int sm_vm_shutdown(sm_vm *vm, uint32_t grace_ms, struct sm_error *err);
 
 enum sm_vm_state {
     SM_VM_RUNNING = 0,
@@ -592,7 +646,8 @@ enum sm_pool_release {
 struct sm_pool_config {
     size_t size;
     const struct sm_vm_config *vm; /* the machine; NULL: all defaults. Its console function is
-                                      called for all VMs of the pool, by several threads at once */
+                                      called for all VMs of the pool, by several threads at once.
+                                      No volumes: a VM would have them for itself */
     uint32_t min;                  /* VMs that the pool has at least, in use or ready */
     uint32_t max;        /* VMs that it has at most, those being started or ended included, up to
                             4096; 0: 16, or min if that is more */

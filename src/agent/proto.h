@@ -151,7 +151,8 @@ enum proto_item {
 /*
  * VOLUMES is a sequence of: u8 PROTO_VOLUME_*, then an absolute path with its NUL. The n-th (from
  * 0) is the ext4 file system on the virtio-blk disk whose id is "smN". It is mounted there, folders
- * being made as needed, and unmounted by SHUTDOWN.
+ * being made as needed, and unmounted by SHUTDOWN. One that is empty and writable takes owner and
+ * mode of the folder that it covers.
  */
 #define PROTO_VOLUME_READ_ONLY 1u
 #define PROTO_VOLUME_FLAGS 1u

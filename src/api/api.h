@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 
+#include "api/vm_volumes.h"
 #include "cpu/engine.h"
 #include "image/image.h"
 #include "supermachine.h"
@@ -16,6 +17,7 @@
 #define API_MEMORY_DEFAULT_MIB 256u
 #define API_START_DEFAULT_MS 120000u
 #define FILE_DEFAULT_MODE 0644u
+#define API_SHUTDOWN_MS 60000 /* for the guest to agree, and to write what it holds */
 
 struct sm_store {
     struct store *store; /* owned */
@@ -37,6 +39,8 @@ struct sm_vm {
     void *console_opaque; /* borrowed */
     void (*debug)(void *opaque, const char *text, size_t len);
     void *debug_opaque; /* borrowed */
+    void (*warning)(void *opaque, const char *text);
+    void *warning_opaque; /* borrowed */
 };
 
 /* Folder of the files that come with the library (supermachine.h, data_dir). wanted may be NULL.

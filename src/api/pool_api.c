@@ -80,6 +80,8 @@ static int keep_machine(struct sm_pool *p, const struct sm_vm_config *given, str
     int rc = config_copy(&p->start, sizeof p->start, given, "sm_vm_config", err);
     if (rc)
         return rc;
+    if (p->start.volumes && p->start.volumes[0])
+        return err_set(err, SM_EINVAL, "the VMs of a pool cannot have volumes");
     p->start.size = sizeof p->start;
     if ((p->start.kernel && !(p->kernel = strdup(p->start.kernel))) ||
         (p->start.cpu && !(p->cpu = strdup(p->start.cpu))))

@@ -82,15 +82,18 @@ SM_API int sm_image_bake(sm_image *image, const struct sm_bake_config *given, ch
     struct sm_vm_config machine;
     struct vm_config built = {0};
     struct start_files files = {0};
+    const struct vm_volumes none = {0};
     char key[START_KEY_SIZE];
     *path = NULL;
     int rc = config_copy(&config, sizeof config, given, "sm_bake_config", err);
     if (!rc && image->snapshot)
         rc = err_set(err, SM_EINVAL, "the image is a snapshot already");
     rc = rc ? rc : config_copy(&machine, sizeof machine, config.vm, "sm_vm_config", err);
+    if (!rc && machine.volumes && machine.volumes[0])
+        rc = err_set(err, SM_EINVAL, "a snapshot is baked without volumes");
     rc = rc ? rc : start_config(image, &machine, &built, err);
     rc = rc ? rc : start_files_init(&files, image, machine.kernel, err);
-    rc = rc ? rc : start_key(image, &files, &built, key, err);
+    rc = rc ? rc : start_key(image, &files, &built, &none, key, err);
     built.n_layers = files.n_layers;
     rc = rc ? rc : bake(image, &config, &built, &files, key, path, err);
     start_files_fini(&files);

@@ -65,7 +65,7 @@ void start_files_fini(struct start_files *f)
 }
 
 int start_key(const sm_image *image, struct start_files *f, const struct vm_config *config,
-              char key[START_KEY_SIZE], struct sm_error *err)
+              const struct vm_volumes *volumes, char key[START_KEY_SIZE], struct sm_error *err)
 {
     struct buf text = {0};
     char digest[DIGEST_STR_SIZE];
@@ -82,6 +82,11 @@ int start_key(const sm_image *image, struct start_files *f, const struct vm_conf
                             f->initramfs_digest, image->image->config_digest);
     for (unsigned i = 0; i < f->n_layers; i++)
         failed |= buf_printf(&text, "layer %s\n", f->layer_ids[i]);
+    /* What the guest's kernel has seen of its disks: not what is on them. */
+    for (unsigned i = 0; i < volumes->n; i++)
+        failed |=
+            buf_printf(&text, "volume %llu %s\n", (unsigned long long)volumes->open[i].size_bytes,
+                       volumes->open[i].read_only ? "ro" : "rw");
     if (!failed)
         hash_bytes(text.data, text.len, digest);
     buf_fini(&text);
@@ -173,7 +178,8 @@ static uint64_t realtime_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-int start_identity(struct worker *worker, int timeout_ms, struct sm_error *err)
+int start_identity(struct worker *worker, const struct vm_volumes *volumes, int timeout_ms,
+                   struct sm_error *err)
 {
     uint8_t id[PROTO_MACHINE_ID_LEN / 2], entropy[ENTROPY_BYTES];
     char hostname[HOSTNAME_LEN + 1], machine_id[PROTO_MACHINE_ID_LEN + 1];
@@ -194,6 +200,8 @@ int start_identity(struct worker *worker, int timeout_ms, struct sm_error *err)
         .clock_ns = realtime_ns(),
         .entropy = entropy,
         .entropy_len = sizeof entropy,
+        .volumes = volumes->mounts,
+        .n_volumes = volumes->n,
     };
     rc = request_setup(fd, &setup, timeout_ms, err);
     explicit_bzero(entropy, sizeof entropy);

@@ -4,6 +4,7 @@
 #define SM_API_START_H
 
 #include "api/api.h"
+#include "api/vm_volumes.h"
 #include "vm/snapshot.h"
 
 #define START_KEY_SIZE (HASH_HEX_LEN + 1)
@@ -28,11 +29,12 @@ int start_config(const sm_image *image, const struct sm_vm_config *given, struct
 /* The key of the snapshot that a start of this machine would make or use: over everything that
  * changes the guest, and nothing that does not (the engine). */
 int start_key(const sm_image *image, struct start_files *f, const struct vm_config *config,
-              char key[START_KEY_SIZE], struct sm_error *err);
+              const struct vm_volumes *volumes, char key[START_KEY_SIZE], struct sm_error *err);
 
-/* Tell a machine that has just been started who it is, and give it entropy and the time. Before
- * any other process of the guest's runs. */
-int start_identity(struct worker *worker, int timeout_ms, struct sm_error *err);
+/* Tell a machine that has just been started who it is, give it entropy and the time, and have it
+ * mount its volumes. Before any other process of the guest's runs. */
+int start_identity(struct worker *worker, const struct vm_volumes *volumes, int timeout_ms,
+                   struct sm_error *err);
 
 /*
  * Take a snapshot of a running VM into an empty folder: memory made small, then a pause. The VM

@@ -5,7 +5,10 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "agent/proto.h"
+#include "agent/request.h"
 #include "api/api.h"
 #include "api/start.h"
 #include "base/clock.h"
@@ -45,7 +48,8 @@ struct start {
     struct sm_vm_config given;
     struct vm_config config;
     struct start_files files;
-    char key[START_KEY_SIZE]; /* "": no snapshot is to be used or made */
+    struct vm_volumes volumes; /* the worker has its own copies of the descriptors */
+    char key[START_KEY_SIZE];  /* "": no snapshot is to be used or made */
     int64_t deadline_ms;
 };
 
@@ -117,6 +121,29 @@ static bool restore_kept(struct sm_vm *vm, struct start *s)
     return rc == 0;
 }
 
+static void on_warning(void *opaque, const char *text)
+{
+    struct sm_vm *vm = opaque;
+    vm->warning(vm->warning_opaque, text);
+}
+
+static int open_volumes(struct sm_vm *vm, struct start *s, struct sm_error *err)
+{
+    const struct snapshot *snapshot = s->image->snapshot;
+    int rc = vm_volumes_open(&s->volumes, s->image->store, s->given.volumes, err);
+    if (!rc && snapshot && snapshot->n_volumes != s->volumes.n)
+        rc = err_set(err, SM_EINVAL,
+                     "a snapshot's volumes cannot be changed: it has %u, and %u are asked for",
+                     snapshot->n_volumes, s->volumes.n);
+    s->config.volumes = s->volumes.vm;
+    s->config.n_volumes = s->volumes.n;
+    vm->warning = s->given.warning;
+    vm->warning_opaque = s->given.warning_opaque;
+    s->config.warning = vm->warning ? on_warning : NULL;
+    s->config.warning_opaque = vm;
+    return rc;
+}
+
 static int start_machine(struct sm_vm *vm, struct start *s, struct sm_error *err)
 {
     int rc = start_files_init(&s->files, s->image, s->given.kernel, err);
@@ -129,7 +156,7 @@ static int start_machine(struct sm_vm *vm, struct start *s, struct sm_error *err
     } else {
         /* Without a key, because a file cannot be read for instance: booting says what is wrong. */
         if (s->given.snapshots == SM_SNAPSHOTS_NEVER ||
-            start_key(s->image, &s->files, &s->config, s->key, NULL) != 0)
+            start_key(s->image, &s->files, &s->config, &s->volumes, s->key, NULL) != 0)
             s->key[0] = 0;
         if (s->given.snapshots == SM_SNAPSHOTS_NEW || !restore_kept(vm, s)) {
             rc = boot(vm, s, err);
@@ -137,7 +164,7 @@ static int start_machine(struct sm_vm *vm, struct start *s, struct sm_error *err
                 keep(vm, s);
         }
     }
-    return rc ? rc : start_identity(vm->worker, left_ms(s), err);
+    return rc ? rc : start_identity(vm->worker, &s->volumes, left_ms(s), err);
 }
 
 SM_API int sm_vm_start(sm_image *image, const struct sm_vm_config *given, sm_vm **out,
@@ -168,8 +195,11 @@ SM_API int sm_vm_start(sm_image *image, const struct sm_vm_config *given, sm_vm 
     s.deadline_ms = clock_ms() + s.given.start_ms;
     rc = keep_config(vm, &image->image->config, err);
     if (!rc)
+        rc = open_volumes(vm, &s, err);
+    if (!rc)
         rc = start_machine(vm, &s, err);
     start_files_fini(&s.files);
+    vm_volumes_close(&s.volumes);
     if (rc) {
         sm_vm_free(vm);
         return rc;
@@ -187,6 +217,27 @@ SM_API void sm_vm_free(sm_vm *vm)
     free(vm->working_dir);
     free(vm->user);
     free(vm);
+}
+
+SM_API int sm_vm_shutdown(sm_vm *vm, uint32_t grace_ms, struct sm_error *err)
+{
+    enum vm_end end;
+    int fd;
+    if (grace_ms > PROTO_GRACE_MAX_MS)
+        return err_set(err, SM_EINVAL, "grace of %u ms, the most is %u", grace_ms,
+                       PROTO_GRACE_MAX_MS);
+    if (worker_wait(vm->worker, 0, &end, NULL) == 0)
+        return 0;
+    int rc = worker_connect(vm->worker, PROTO_PORT, &fd, err);
+    if (rc)
+        return rc;
+    rc = request_shutdown(fd, grace_ms, API_SHUTDOWN_MS, err);
+    close(fd);
+    rc = rc ? rc : worker_wait(vm->worker, (int)grace_ms + API_SHUTDOWN_MS, &end, err);
+    return rc == SM_ETIMEDOUT
+               ? err_set(err, rc, "the guest did not power off within %u ms after all was ended",
+                         API_SHUTDOWN_MS)
+               : rc;
 }
 
 SM_API void sm_vm_stop(sm_vm *vm)
