@@ -62,6 +62,7 @@ int cmd_rmi(const struct cmd *cmd, int argc, char **argv);
 int cmd_verify(const struct cmd *cmd, int argc, char **argv);
 int cmd_load(const struct cmd *cmd, int argc, char **argv);
 int cmd_save(const struct cmd *cmd, int argc, char **argv);
+int cmd_volume(const struct cmd *cmd, int argc, char **argv);
 int cmd_pull(const struct cmd *cmd, int argc, char **argv);
 int cmd_exec(const struct cmd *cmd, int argc, char **argv);
 int cmd_logs(const struct cmd *cmd, int argc, char **argv);

@@ -31,6 +31,7 @@ struct run {
     struct named named;
     char tail[4096]; /* last console bytes; written by the VM's thread until it has ended */
     size_t tail_len;
+    bool in_order; /* the command ended, or never began: the VM may end in good order */
 };
 
 static int64_t now_ms(void)
@@ -56,6 +57,12 @@ static void keep_console(void *opaque, const void *data, size_t len)
     }
     memcpy(r->tail + r->tail_len, bytes, len);
     r->tail_len += len;
+}
+
+static void show_warning(void *opaque, const char *text)
+{
+    (void)opaque;
+    say("run: %s", text);
 }
 
 /* The guest kernel's last lines, harmless to a terminal. */
@@ -100,6 +107,8 @@ static int start_vm(struct run *r)
     config.snapshots = r->opts.cold ? SM_SNAPSHOTS_NEVER : SM_SNAPSHOTS_AUTO;
     config.console = keep_console;
     config.console_opaque = r;
+    config.volumes = r->opts.volume_list;
+    config.warning = show_warning;
     if (debug_opts_fill(&r->opts.debug, "run", &config) != 0)
         return EXIT_OURS;
     if (r->opts.timeout_ms) {
@@ -123,6 +132,7 @@ static int judge(struct run *r, int rc, const struct sm_outcome *outcome,
 {
     int signal = signals_ended_by(&r->signals);
     terminal_restore();
+    r->in_order = rc == 0 || (!outcome->started && outcome->code);
     if (rc == 0)
         return outcome->code;
     if (signal) {
@@ -187,6 +197,16 @@ static int wait_command(struct run *r, sm_exec *exec)
     return judge(r, rc, &outcome, &err);
 }
 
+/* What the guest has not written to its volumes yet would be lost with it. */
+static int let_go(struct run *r, int code)
+{
+    struct sm_error err = {0};
+    if (!r->opts.n_volumes || !r->in_order || sm_vm_shutdown(r->vm, 0, &err) == 0)
+        return code;
+    return say("run: the volumes may lack what was written last: the VM did not shut down: %s",
+               err.text);
+}
+
 static int run_command(struct run *r, char **argv)
 {
     const struct command_opts *c = &r->opts.command;
@@ -208,7 +228,7 @@ static int run_command(struct run *r, char **argv)
     int rc = sm_exec_start(r->vm, &spec, &exec, &err);
     if (rc)
         return say("run: cannot run a command in the VM: %s", err.text);
-    int code = wait_command(r, exec);
+    int code = let_go(r, wait_command(r, exec));
     named_end(&r->named, code);
     sm_exec_free(exec);
     return code;

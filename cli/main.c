@@ -65,6 +65,10 @@ static const struct cmd commands[] = {
      "That is what broken pulls left, and layers of images that were run from a folder or an\n"
      "archive; they are made again when needed. What is in use stays.",
      json_options, cmd_gc},
+    {"volume", "List, make or remove named volumes.", "ls [--json] | create NAME | rm NAME...",
+     "`run -v NAME:/path` makes a volume when it is first used: a sparse file of 10 GiB in the\n"
+     "store, with ext4. `rm` deletes what is on it; nothing else ever does.",
+     json_options, cmd_volume},
     {"verify", "Compare everything in the store with its checksum.", "[OPTION...]",
      "The exit status is 1 when there are problems that were not repaired.", verify_options,
      cmd_verify},

@@ -18,6 +18,7 @@ enum {
     OPT_NAME,
     OPT_DETACH,
     OPT_RM,
+    OPT_VOLUME,
 };
 
 const struct opt run_options[] = {
@@ -25,6 +26,7 @@ const struct opt run_options[] = {
     {0, "name", "NAME", "what `exec`, `stop`, `logs` ... call it", OPT_NAME},
     {0, "rm", NULL, "with -d: forget the VM when it has ended", OPT_RM},
     COMMAND_OPTIONS,
+    {'v', "volume", "SOURCE:PATH[:ro]", "a named volume, or a file with ext4, at PATH", OPT_VOLUME},
     {0, "entrypoint", "PROGRAM", "in place of the image's Entrypoint and Cmd", OPT_ENTRYPOINT},
     {0, "timeout", "SECONDS", "end the VM this long after its start", OPT_TIMEOUT},
     MACHINE_OPTIONS,
@@ -47,11 +49,35 @@ static int parse_timeout(struct run_opts *o, const char *value)
     return 0;
 }
 
+/* SOURCE:PATH, SOURCE:PATH:ro or SOURCE:PATH:rw. */
+static int add_volume(struct run_opts *o, const char *value)
+{
+    size_t source = strcspn(value, ":");
+    const char *path = value + source + (value[source] == ':');
+    size_t len = strcspn(path, ":");
+    const char *how = path + len;
+    if (o->n_volumes == SM_VOLUMES_MAX)
+        return say("run: -v %.80s: more than %d volumes", value, SM_VOLUMES_MAX);
+    if (!source || !len || (*how && strcmp(how, ":ro") != 0 && strcmp(how, ":rw") != 0))
+        return say("run: -v %.80s: must be SOURCE:PATH or SOURCE:PATH:ro", value);
+    if (path[0] != '/')
+        return say("run: -v %.80s: the path in the guest must begin with /", value);
+    struct sm_volume *v = &o->volumes[o->n_volumes];
+    *v = (struct sm_volume)SM_VOLUME_INIT;
+    o->volume_list[o->n_volumes++] = v;
+    v->source = strndup(value, source);
+    v->path = strndup(path, len);
+    v->read_only = strcmp(how, ":ro") == 0;
+    return v->source && v->path ? 0 : say("run: out of memory");
+}
+
 static int take(struct run_opts *o, int id, const char *value)
 {
     switch (id) {
     case OPT_TIMEOUT:
         return parse_timeout(o, value);
+    case OPT_VOLUME:
+        return add_volume(o, value);
     case OPT_ENTRYPOINT:
         o->entrypoint = value;
         return 0;
@@ -104,6 +130,11 @@ void run_opts_fini(struct run_opts *o)
 {
     debug_opts_fini(&o->debug);
     command_opts_fini(&o->command);
+    for (size_t i = 0; i < o->n_volumes; i++) {
+        free((char *)o->volumes[i].source);
+        free((char *)o->volumes[i].path);
+    }
+    o->n_volumes = 0;
     free(o->insecure);
     o->insecure = NULL;
 }

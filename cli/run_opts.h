@@ -18,7 +18,10 @@ struct run_opts {
     const char *entrypoint;
     const char **insecure; /* owned array of borrowed strings, NULL-terminated; or NULL */
     size_t n_insecure;
-    const char *name; /* NULL: none */
+    const char *name;                                        /* NULL: none */
+    struct sm_volume volumes[SM_VOLUMES_MAX];                /* own their strings */
+    const struct sm_volume *volume_list[SM_VOLUMES_MAX + 1]; /* NULL-terminated */
+    size_t n_volumes;
     bool cold, detach, remove;
     struct debug_opts debug;
     const char *image;

@@ -16,6 +16,7 @@
 #include "wire.h"
 
 #define MAX_CLIENTS 64
+#define KILL_MS 10000 /* from the command's SIGKILL to the VM's end */
 
 struct client {
     struct server *server;
@@ -155,19 +156,27 @@ static void run_command(struct client *c, const struct wire *w)
 
 /* ---- the end */
 
+/* Signal the command and wait for the end, with the lock held. */
+static void ask_end(struct server *s, int signal, int wait_ms)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    int64_t ns = until.tv_nsec + (int64_t)wait_ms * 1000000;
+    until.tv_sec += ns / 1000000000;
+    until.tv_nsec = ns % 1000000000;
+    if (!s->ended)
+        sm_exec_signal(s->main_exec, signal);
+    while (!s->ended && pthread_cond_clockwait(&s->changed, &s->lock, CLOCK_MONOTONIC, &until) == 0)
+        ;
+}
+
 static void stop_vm(struct client *c, int grace_ms)
 {
     struct server *s = c->server;
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    int64_t ns = until.tv_nsec + (int64_t)grace_ms * 1000000;
-    until.tv_sec += ns / 1000000000;
-    until.tv_nsec = ns % 1000000000;
     pthread_mutex_lock(&s->lock);
-    if (!s->ended && grace_ms > 0)
-        sm_exec_signal(s->main_exec, SIGTERM);
-    while (!s->ended && pthread_cond_clockwait(&s->changed, &s->lock, CLOCK_MONOTONIC, &until) == 0)
-        ;
+    if (grace_ms > 0)
+        ask_end(s, SIGTERM, grace_ms);
+    ask_end(s, SIGKILL, KILL_MS); /* then the volumes are still unmounted */
     if (!s->ended)
         sm_vm_stop(s->vm);
     while (!s->ended)

@@ -415,7 +415,7 @@ struct sm_vm_config {
  * the right time, before any command runs in it. Volumes are mounted then, too; which snapshot is
  * used depends on their number, sizes and whether they are read-only, never on what is on them.
  *
- * A volume is used by one VM that may write to it, or by any number of others, until sm_vm_free.
+ * A volume is used by one VM that may write to it, or by any number of others, until they end.
  * What the guest has synced (fsync) is there whatever happens later; the rest when sm_vm_shutdown
  * has ended the VM.
  *
