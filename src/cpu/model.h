@@ -44,6 +44,9 @@ const char *model_host_vendor(void); /* "amd" or "intel" */
 /* "v2", "v3". */
 const char *model_name(enum model_id id);
 
+/* The model of that name, which need not suit this host. SM_EINVAL: there is none. */
+int model_parse(const char *name, enum model_id *out, struct sm_error *err);
+
 /*
  * The model of that name; NULL: the highest that this host can run. SM_EINVAL: there is no such
  * model; SM_EUNSUPPORTED: this processor lacks features of it, which err names (SM_EENGINE: of

@@ -43,25 +43,24 @@ static bool os_keeps_avx(uint32_t features_1c)
     return (low & 7) == 7;
 }
 
+/* In a VM each CPUID is an exit, of tens of microseconds under nested virtualization: none twice.
+ */
 static void read_host(uint32_t words[WORD_COUNT])
 {
-    uint32_t a = 0, b = 0, c = 0, d = 0;
+    uint32_t a, b, c, d, last;
 
     memset(words, 0, WORD_COUNT * sizeof words[0]);
-    if (__get_cpuid(1, &a, &b, &c, &d)) {
-        words[WORD_1C] = c;
-        words[WORD_1D] = d;
-    }
+    __cpuid(0, last, b, c, d);
+    __cpuid(1, a, b, words[WORD_1C], words[WORD_1D]);
     if (!os_keeps_avx(words[WORD_1C]))
         words[WORD_1C] &= ~(uint32_t)(bit_AVX | bit_FMA | bit_F16C);
-    if (__get_cpuid_count(7, 0, &a, &b, &c, &d))
-        words[WORD_7B] = b;
+    if (last >= 7)
+        __cpuid_count(7, 0, a, words[WORD_7B], c, d);
     if (!(words[WORD_1C] & bit_AVX))
         words[WORD_7B] &= ~(uint32_t)bit_AVX2;
-    if (__get_cpuid(0x80000001, &a, &b, &c, &d))
-        words[WORD_XC] = c;
-    if (__get_cpuid_count(0xd, 1, &a, &b, &c, &d))
-        words[WORD_XS] = a;
+    __cpuid(0x80000001, a, b, words[WORD_XC], d); /* where long mode is: it is there */
+    if (last >= 0xd)
+        __cpuid_count(0xd, 1, words[WORD_XS], b, c, d);
 }
 
 /* What the model has and the host has not, separated by commas. False: nothing. */
@@ -83,24 +82,36 @@ const char *model_name(enum model_id id)
     return names[id];
 }
 
+int model_parse(const char *name, enum model_id *out, struct sm_error *err)
+{
+    for (size_t id = 0; id < N_MODELS; id++) {
+        if (strcmp(name, names[id]) == 0) {
+            *out = (enum model_id)id;
+            return SM_OK;
+        }
+    }
+    return err_set(err, SM_EINVAL, "unknown CPU model %.60s: there are v2 and v3", name);
+}
+
 int model_choose(const char *name, enum model_id *out, struct sm_error *err)
 {
     uint32_t words[WORD_COUNT];
     char text[160];
+    int rc = name ? model_parse(name, out, err) : SM_OK;
 
+    if (rc)
+        return rc;
     read_host(words);
+    if (name)
+        return missing(*out, words, text, sizeof text)
+                   ? err_set(err, SM_EUNSUPPORTED,
+                             "CPU model %s needs what this processor lacks: %s", name, text)
+                   : SM_OK;
     for (size_t id = N_MODELS; id-- > 0;) {
-        if (name && strcmp(name, names[id]) != 0)
-            continue;
         *out = (enum model_id)id;
         if (!missing(*out, words, text, sizeof text))
             return SM_OK;
-        if (name)
-            return err_set(err, SM_EUNSUPPORTED, "CPU model %s needs what this processor lacks: %s",
-                           names[id], text);
     }
-    if (name)
-        return err_set(err, SM_EINVAL, "unknown CPU model %.60s: there are v2 and v3", name);
     return err_set(err, SM_EENGINE, "this processor lacks %s, which every CPU model needs", text);
 }
 

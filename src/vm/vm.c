@@ -148,7 +148,8 @@ int vm_new(const struct vm_config *config, struct vm **out, struct sm_error *err
     *out = NULL;
     enum model_id model;
     int rc = check_config(config, err);
-    rc = rc ? rc : model_choose(config->cpu, &model, err);
+    if (!rc) /* whether this host has what the model needs, the engine looks */
+        rc = config->cpu ? model_parse(config->cpu, &model, err) : model_choose(NULL, &model, err);
     if (rc)
         return rc;
     struct vm *vm = calloc(1, sizeof *vm);

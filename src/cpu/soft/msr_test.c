@@ -426,6 +426,11 @@ static void test_choose_model(void **state)
     (void)state;
     assert_int_equal(model_choose("v4", &id, &err), SM_EINVAL);
     assert_string_equal(err.text, "unknown CPU model v4: there are v2 and v3");
+    assert_int_equal(model_parse("v4", &id, &err), SM_EINVAL);
+    assert_int_equal(model_parse("v3", &id, &err), 0);
+    assert_int_equal(id, MODEL_V3);
+    assert_int_equal(model_parse("v2", &id, &err), 0);
+    assert_int_equal(id, MODEL_V2);
     if (model_choose("v2", &id, &err) != 0) {
         assert_int_equal(err.code, SM_EUNSUPPORTED);
         print_message("SKIP: %s\n", err.text);
