@@ -78,7 +78,8 @@ int layer_to_erofs(const struct layer_input *in, enum layer_codec codec, int out
     int rc = layer_stream_new(in, codec, l.max_tar_bytes, l.max_ratio, &stream, err);
     rc = rc ? rc : erofs_new(out_fd, l.max_image_bytes, &b.image, err);
     if (!rc) {
-        b.tar = tarball_new((struct tarball_source){.next = layer_stream_next, .opaque = stream});
+        b.tar = tarball_new((struct tarball_source){
+            .next = layer_stream_next, .opaque = stream, .may_lack_end = true});
         b.tree = tree_new(l.max_memory);
         if (!b.tar || !b.tree) {
             rc = err_set(err, SM_ENOMEM, "out of memory for a layer's tree");

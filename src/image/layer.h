@@ -65,8 +65,9 @@ struct layer_limits {
 /*
  * Convert the whole blob into out_fd: a regular file or memfd, emptied first, not synced; its final
  * size is a multiple of 4096. diff_id gets the digest of the uncompressed archive to its last byte.
- * The input is read to its end; bytes after the compressed stream are SM_ECORRUPT. limits may be
- * NULL. On error the contents of out_fd mean nothing. Needs no locks: calls with different
+ * The input is read to its end; bytes after the compressed stream are SM_ECORRUPT. An archive that
+ * is cut off between two members is taken (umoci writes no end mark): the diff id tells. limits may
+ * be NULL. On error the contents of out_fd mean nothing. Needs no locks: calls with different
  * arguments may run in parallel.
  */
 int layer_to_erofs(const struct layer_input *in, enum layer_codec codec, int out_fd,

@@ -422,7 +422,7 @@ static int read_header(struct tarball *t, const uint8_t *b, bool *entry, struct 
 int tarball_next(struct tarball *t, const struct tarball_entry **out, struct sm_error *err)
 {
     uint8_t block[TAR_BLOCK];
-    bool entry = false;
+    bool entry = false, between = true; /* no extended header was read for what comes */
     *out = NULL;
     pax_clear(&t->pax);
     t->has_long_name = t->has_long_link = false;
@@ -434,6 +434,11 @@ int tarball_next(struct tarball *t, const struct tarball_entry **out, struct sm_
             return rc;
         }
         rc = take_some(t, block, sizeof block, &got, err);
+        if (!rc && got == 0 && between && t->offset > 0 && t->source.may_lack_end) {
+            t->ended = true;
+            return 0;
+        }
+        between = false;
         if (!rc && got < sizeof block) {
             rc = err_set(err, SM_ECORRUPT,
                          "tar ends at byte %llu without its end mark: it is truncated",

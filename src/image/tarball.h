@@ -31,6 +31,9 @@ struct tarball_source {
     int (*next)(void *opaque, const uint8_t **data, size_t *len, struct sm_error *err);
     uint64_t (*skip)(void *opaque, uint64_t len);
     void *opaque; /* borrowed */
+    /* The archive may also end between two members, as umoci's do: somebody else sees that it is
+     * whole. */
+    bool may_lack_end;
 };
 
 enum tarball_type {

@@ -548,6 +548,14 @@ class Streams(LayerTest):
                 with self.subTest(codec=codec, at=n):
                     self.refused(blob[:n], "truncated" if codec != "zstd" or n else "", codec)
 
+    def test_no_end_mark(self):
+        """As umoci insert writes them; what is cut anywhere else is refused."""
+        tar = Tar().dir("d").add("d/f", data=b"1" * 700).bytes()
+        self.assertEqual(sorted(self.convert(tar[:2048])), [b"/", b"d", b"d/f"])
+        self.assertEqual(sorted(self.convert(gzip.compress(tar[:512]), "gzip")), [b"/", b"d"])
+        self.refused(tar[:1536], "truncated")
+        self.refused(pax((b"path", b"long")), "truncated")
+
     def zstd(self, data):
         return subprocess.run(["zstd", "-q", "-c", "--check"], input=data, capture_output=True, check=True).stdout
 
