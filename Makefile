@@ -13,7 +13,7 @@ SETUP_san   := -Db_sanitize=address,undefined -Db_lundef=false
 SETUP_fuzz  := -Dfuzz=true -Db_sanitize=address -Db_lundef=false
 CC_fuzz     := clang
 
-.PHONY: all deps demo check check-kvm bench bench-kvm install format check-format fuzz clean
+.PHONY: all deps demo check check-kvm bench bench-images bench-kvm install format check-format fuzz clean
 all: $(OUT)/build.ninja
 	ninja -C $(OUT)
 
@@ -43,6 +43,9 @@ check-kvm: all
 bench: all
 	tools/run-bench $(OUT)
 	$(OUT)/bench/vms
+
+bench-images: all
+	tools/run-bench-images $(OUT)
 
 bench-kvm: all
 	@tests/l1/bench_kvm.py $(OUT)
