@@ -64,6 +64,7 @@ int cmd_load(const struct cmd *cmd, int argc, char **argv);
 int cmd_save(const struct cmd *cmd, int argc, char **argv);
 int cmd_volume(const struct cmd *cmd, int argc, char **argv);
 int cmd_pull(const struct cmd *cmd, int argc, char **argv);
+int cmd_cp(const struct cmd *cmd, int argc, char **argv);
 int cmd_exec(const struct cmd *cmd, int argc, char **argv);
 int cmd_logs(const struct cmd *cmd, int argc, char **argv);
 int cmd_ps(const struct cmd *cmd, int argc, char **argv);

@@ -35,6 +35,11 @@ static const struct cmd commands[] = {
      "program is killed, so is the command.",
      exec_options, cmd_exec},
     {"ps", "List the VMs that run and have a name.", "[OPTION...]", NULL, ps_options, cmd_ps},
+    {"cp", "Copy a file into a VM that runs, or out of it.", "FILE NAME:PATH | NAME:PATH FILE",
+     "PATH is from the guest's root. A folder as the target gets a file of the same name in it.\n"
+     "FILE may be - for stdin or stdout. Whole folders go through tar:\n"
+     "tar c DIR | supermachine exec -i NAME tar x",
+     NULL, cmd_cp},
     {"logs", "Show what a detached VM's command wrote.", "[OPTION...] NAME",
      "The newest 16 MiB are kept. Messages of the VM's own process come last, on stderr.",
      logs_options, cmd_logs},

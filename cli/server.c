@@ -38,9 +38,9 @@ struct server {
     struct client clients[MAX_CLIENTS];
 };
 
-static void answer(int fd, int code, bool ran, const char *text)
+static void answer(int fd, int code, int32_t more, const char *text)
 {
-    struct wire w = {.type = WIRE_DONE, .a = code, .b = ran};
+    struct wire w = {.type = WIRE_DONE, .a = code, .b = more};
     if (wire_add(&w, text) == 0)
         wire_send(fd, &w); /* nobody there: nobody to tell */
     wire_fini(&w);
@@ -154,6 +154,27 @@ static void run_command(struct client *c, const struct wire *w)
     free(env);
 }
 
+/* ---- files */
+
+static void copy_file(struct client *c, const struct wire *w)
+{
+    struct sm_file_spec spec = SM_FILE_SPEC_INIT;
+    struct sm_file file = {0};
+    struct sm_error err = {0};
+    size_t at = 0;
+    spec.path = wire_next(w, &at);
+    if (!spec.path || w->n_fds != 1) {
+        answer(c->fd, EXIT_OURS, 0, "a malformed request");
+        return;
+    }
+    spec.fd = w->fds[0];
+    spec.mode = (uint32_t)w->a & 07777;
+    int rc = w->type == WIRE_PUT ? sm_vm_write_file(c->server->vm, &spec, -1, &err)
+                                 : sm_vm_read_file(c->server->vm, &spec, -1, &file, &err);
+    answer(c->fd, rc ? EXIT_OURS : 0, w->type == WIRE_PUT ? rc == SM_EINVAL : (int32_t)file.mode,
+           err.text);
+}
+
 /* ---- the end */
 
 /* Signal the command and wait for the end, with the lock held. */
@@ -193,6 +214,8 @@ static void *serve(void *opaque)
     int rc = wire_receive(c->fd, &w);
     if (rc == 0 && w.type == WIRE_EXEC)
         run_command(c, &w);
+    else if (rc == 0 && (w.type == WIRE_PUT || w.type == WIRE_GET))
+        copy_file(c, &w);
     else if (rc == 0 && w.type == WIRE_STOP)
         stop_vm(c, w.a);
     else if (rc != EPIPE)

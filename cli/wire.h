@@ -18,8 +18,11 @@ enum wire_type {
     WIRE_SIGNAL,   /* a: signal; to the command of this connection */
     WIRE_RESIZE,   /* b: rows << 16 | columns */
     WIRE_STOP,     /* a: milliseconds from SIGTERM to the VM's end */
-    WIRE_DONE,     /* the answer to EXEC and STOP. a: exit code, b: 1 when a command ran; a string:
-                      what went wrong, or "" */
+    WIRE_PUT,      /* a file into the VM. a: mode; strings: path in the guest; its descriptor */
+    WIRE_GET,      /* a file out of it. strings: path in the guest; a descriptor to write to */
+    WIRE_DONE,     /* the answer to all but SIGNAL and RESIZE. a: exit code; b: of EXEC and STOP, 1
+                      when a command ran; of GET the file's mode; of PUT 1 when the path cannot be
+                      written as a file; a string: what went wrong, or "" */
 };
 enum { WIRE_EXEC_TTY = 1, WIRE_EXEC_STDIN = 2 }; /* stdout and stderr are always there */
 

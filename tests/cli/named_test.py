@@ -125,6 +125,49 @@ class Life(Named):
         self.assertLess(len(out), 33 << 20)
 
 
+class Files(Named):
+    def write(self, name, data, mode=0o644):
+        path = f"{self.dir}/{name}"
+        with open(path, "wb") as f:
+            f.write(data)
+        os.chmod(path, mode)
+        return path
+
+    def test_in_and_out(self):
+        self.detach("--name", "box", "busybox", "sleep", "1000")
+        data = os.urandom(3 << 20)
+        source = self.write("in", data, 0o750)
+        self.assertEqual(self.ok("cp", source, "box:/new/folder/file"), "")
+        self.assertEqual(self.ok("exec", "box", "stat", "-c", "%a %s", "/new/folder/file"),
+                         f"750 {len(data)}\n")
+        self.ok("cp", source, "box:/tmp")
+        self.ok("cp", source, "box:/tmp/")
+        self.ok("exec", "box", "cmp", "/tmp/in", "/new/folder/file")
+        self.ok("cp", "box:/tmp/in", self.dir + "/out")
+        self.ok("cp", "box:/new/folder/file", self.dir)
+        for name in "out", "file":
+            with open(f"{self.dir}/{name}", "rb") as f:
+                self.assertEqual(f.read(), data)
+            self.assertEqual(os.stat(f"{self.dir}/{name}").st_mode & 0o777, 0o750)
+        self.assertEqual(self.call("cp", "-", "box:/tmp/text", data=b"abc"), (0, b"", b""))
+        self.assertEqual(self.ok("cp", "box:/tmp/text", "-"), "abc")
+
+    def test_refused(self):
+        self.detach("--name", "box", "busybox", "sleep", "1000")
+        source = self.write("in", b"x")
+        self.refused("cp", source, words=["one source and one target"])
+        self.refused("cp", source, self.dir + "/b", words=["NAME:PATH"])
+        self.refused("cp", "box:/a", "box:/b", words=["NAME:PATH"])
+        self.refused("cp", source, "box:tmp", words=["must begin with /"])
+        self.refused("cp", source, "nobody:/tmp/a", words=["no VM named nobody"])
+        self.refused("cp", self.dir + "/none", "box:/tmp/a", words=["/none", "No such file"])
+        self.refused("cp", self.dir, "box:/tmp/a", words=["is a folder"])
+        self.refused("cp", source, "box:/proc/version/x", words=["/proc/version"])
+        self.refused("cp", "box:/none", self.dir + "/out", words=["/none"])
+        self.refused("cp", "box:/etc", self.dir + "/out", words=["/etc"])
+        self.assertEqual(sorted(os.listdir(self.dir)), ["in"])
+
+
 class Trouble(Named):
     def test_names(self):
         for bad in ("", "-x", ".x", "a/b", "..", "a b", "x" * 64, "\u00e9"):
