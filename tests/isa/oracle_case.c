@@ -5,7 +5,7 @@
 
 void oc_apply(const struct oc_case *c, uint8_t *image)
 {
-    for (unsigned i = 0; i < c->n_patches; i++) {
+    for (unsigned i = c->n_patches; i-- > 0;) { /* the code last, whatever an operand lies on */
         const struct oc_patch *p = &c->patch[i];
         int64_t first = oc_flat(p->va), last = oc_flat(p->va + p->len - 1);
         if (first >= 0 && last == first + p->len - 1) {
