@@ -461,6 +461,22 @@ int sm_image_bake(sm_image *image, const struct sm_bake_config *config, char **p
 int sm_image_from_snapshot(sm_store *store, const char *folder, sm_image **out,
                            struct sm_error *err);
 
+struct sm_snapshot_info {
+    uint64_t pause_ns; /* for how long the guest stood still */
+};
+/*
+ * Take a snapshot of a running VM into a new folder, which then is there whole or not at all. The
+ * VM stands still meanwhile, and goes on with its commands. In VMs that are started from it (by
+ * sm_image_from_snapshot) these commands have lost their connection, and end; processes that they
+ * left in the background go on. info may be NULL.
+ *
+ * SM_EINVAL: the folder exists; SM_EUNSUPPORTED: the VM has volumes; SM_EIO, SM_ENOTFOUND,
+ * SM_ENOSPC: it cannot be written; SM_EGUEST, SM_EINTR, SM_EENGINE: the VM has ended; SM_ETIMEDOUT;
+ * SM_ENOMEM.
+ */
+int sm_vm_snapshot(sm_vm *vm, const char *folder, struct sm_snapshot_info *info,
+                   struct sm_error *err);
+
 /* --- Ending, and state --- */
 
 /* End it at once, if it still runs, and free it. No call may be under way on it or its execs. */

@@ -9,6 +9,7 @@
 #include "cpu/engine.h"
 #include "image/image.h"
 #include "supermachine.h"
+#include "vm/snapshot.h"
 #include "vm/vm.h"
 #include "worker/worker.h"
 
@@ -38,7 +39,8 @@ struct sm_vm {
     void (*console)(void *opaque, const void *data, size_t len);
     void *console_opaque; /* borrowed */
     void (*debug)(void *opaque, const char *text, size_t len);
-    void *debug_opaque; /* borrowed */
+    void *debug_opaque;    /* borrowed */
+    struct snapshot *kept; /* owned: what its snapshots say about it, without files */
     void (*warning)(void *opaque, const char *text);
     void *warning_opaque; /* borrowed */
 };

@@ -27,8 +27,8 @@ static int warm_up(sm_vm *vm, const char *command, struct sm_error *err)
 }
 
 /* Boot, warm up, and write the snapshot into folder. */
-static int make(sm_image *image, const struct sm_bake_config *config, const struct vm_config *built,
-                const struct start_files *files, const char *folder, struct sm_error *err)
+static int make(sm_image *image, const struct sm_bake_config *config, const char *folder,
+                struct sm_error *err)
 {
     struct sm_vm_config machine;
     sm_vm *vm;
@@ -41,7 +41,7 @@ static int make(sm_image *image, const struct sm_bake_config *config, const stru
     for (const char *const *w = config->warmup; !rc && w && *w; w++)
         rc = warm_up(vm, *w, err);
     if (!rc)
-        rc = start_snapshot(vm, built, image, files, config->warmup, folder, err);
+        rc = start_snapshot(vm, config->warmup, folder, err);
     sm_vm_free(vm);
     return rc;
 }
@@ -57,8 +57,8 @@ static bool fits(const char *path, const struct sm_bake_config *config)
     return same;
 }
 
-static int bake(sm_image *image, const struct sm_bake_config *config, const struct vm_config *built,
-                const struct start_files *files, const char *key, char **path, struct sm_error *err)
+static int bake(sm_image *image, const struct sm_bake_config *config, const char *key, char **path,
+                struct sm_error *err)
 {
     struct store_snapshot made = {0};
     int rc = store_snapshot_begin(image->store, key, true, true, &made, err);
@@ -68,7 +68,7 @@ static int bake(sm_image *image, const struct sm_bake_config *config, const stru
     if (!*path) {
         rc = err_set(err, SM_ENOMEM, "out of memory");
     } else if (!fits(made.path, config)) {
-        rc = make(image, config, built, files, made.folder, err);
+        rc = make(image, config, made.folder, err);
         rc = rc ? rc : store_snapshot_commit(&made, err);
     }
     store_snapshot_abort(&made);
@@ -94,8 +94,7 @@ SM_API int sm_image_bake(sm_image *image, const struct sm_bake_config *given, ch
     rc = rc ? rc : start_config(image, &machine, &built, err);
     rc = rc ? rc : start_files_init(&files, image, machine.kernel, err);
     rc = rc ? rc : start_key(image, &files, &built, &none, key, err);
-    built.n_layers = files.n_layers;
-    rc = rc ? rc : bake(image, &config, &built, &files, key, path, err);
+    rc = rc ? rc : bake(image, &config, key, path, err);
     start_files_fini(&files);
     if (rc) {
         free(*path);

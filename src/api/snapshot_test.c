@@ -368,6 +368,104 @@ static void test_damaged_memory(void **state)
     close(fd);
 }
 
+/* Files of the store's folder whose names say that they are half-made snapshots. */
+static int half_made(const struct baked *f)
+{
+    int n = 0;
+    DIR *dir = opendir(f->base.home);
+    assert_non_null(dir);
+    for (struct dirent *d; (d = readdir(dir));)
+        n += strstr(d->d_name, ".new-") != NULL;
+    closedir(dir);
+    return n;
+}
+
+/* A command under way does not notice, and gives all of its output. */
+static void snapshot_beside_a_command(sm_vm *vm, const char *folder)
+{
+    const char *const argv[] = {
+        "sh", "-c", "i=0; while [ $i -lt 60 ]; do echo $i; i=$((i+1)); sleep 0.02; done; exit 7",
+        NULL};
+    struct sm_exec_spec spec = SM_EXEC_SPEC_INIT;
+    struct sm_snapshot_info info;
+    struct sm_outcome outcome;
+    struct sm_error err = {0};
+    sm_exec *exec;
+    char text[512] = "";
+    int pipes[2];
+    assert_int_equal(pipe(pipes), 0);
+    spec.argv = argv;
+    spec.stdout_fd = pipes[1];
+    assert_int_equal(sm_exec_start(vm, &spec, &exec, &err), 0);
+    assert_int_equal(sm_exec_wait(exec, 300, &outcome, &err), SM_ETIMEDOUT);
+    if (sm_vm_snapshot(vm, folder, &info, &err))
+        fail_msg("%s", err.text);
+    assert_true(info.pause_ns > 0);
+    assert_int_equal(sm_exec_wait(exec, -1, &outcome, &err), 0);
+    assert_int_equal(outcome.code, 7);
+    sm_exec_free(exec);
+    close(pipes[1]);
+    ssize_t len = read(pipes[0], text, sizeof text - 1); /* it has all been written */
+    close(pipes[0]);
+    assert_int_equal(len, 10 * 2 + 50 * 3);
+    assert_non_null(strstr(text, "\n58\n59\n"));
+}
+
+static void check_counts(sm_vm *vm)
+{
+    int64_t a = number(vm, "cat /live"), b = a;
+    for (int i = 0; i < 100 && b <= a; i++) { /* the file is empty at times */
+        usleep(100000);
+        b = number(vm, "cat /live");
+    }
+    assert_true(b > a);
+}
+
+/* Both go on from the same point: the VM, and what is started from its snapshot. */
+static void test_live(void **state)
+{
+    struct baked *f = *state;
+    char folder[96], other[96], line[64], name[64];
+    struct sm_error err = {0};
+    struct stat st;
+    sm_image *image;
+    for (int restored = 0; restored < 2; restored++) {
+        snprintf(folder, sizeof folder, "%s/live%d", f->base.home, restored);
+        snprintf(other, sizeof other, "%s/other%d", f->base.home, restored);
+        sm_vm *vm = start_image(restored ? f->snapshot : f->base.image, NULL);
+        line_of(vm,
+                "echo mine >/mark; (i=0; while :; do echo $i >/live; i=$((i+1)); sleep 0.05; done) "
+                ">/dev/null 2>&1 </dev/null &",
+                line, sizeof line);
+        snapshot_beside_a_command(vm, folder);
+        line_of(vm, "echo later >/mark; hostname", name, sizeof name);
+        if (sm_image_from_snapshot(f->base.store, folder, &image, &err))
+            fail_msg("%s", err.text);
+        sm_vm *clone = start_image(image, NULL);
+        line_of(clone, "cat /mark", line, sizeof line);
+        assert_string_equal(line, "mine");
+        line_of(clone, "hostname", line, sizeof line);
+        assert_string_not_equal(line, name);
+        check_counts(clone);
+        check_counts(vm);
+        assert_int_equal(sm_vm_snapshot(clone, other, NULL, &err), 0); /* of a clone's clone */
+        sm_vm_free(clone);
+        sm_image_free(image);
+
+        assert_int_equal(sm_vm_snapshot(vm, folder, NULL, &err), SM_EINVAL);
+        assert_non_null(strstr(err.text, "exists"));
+        assert_int_equal(sm_vm_snapshot(vm, "/nonexistent/it", NULL, &err), SM_ENOTFOUND);
+        assert_int_equal(stat(folder, &st), 0);
+        assert_int_equal(st.st_mode & 077, 0);
+        sm_vm_stop(vm);
+        strcat(other, "x/"); /* the slash is no part of the name */
+        assert_int_equal(sm_vm_snapshot(vm, other, NULL, &err), SM_EINTR);
+        assert_int_equal(stat(other, &st), -1);
+        assert_int_equal(half_made(f), 0);
+        sm_vm_free(vm);
+    }
+}
+
 static void test_refusals(void **state)
 {
     struct baked *f = *state;
@@ -398,7 +496,7 @@ int main(void)
         cmocka_unit_test(test_copy_on_write), cmocka_unit_test(test_folder_goes),
         cmocka_unit_test(test_store),         cmocka_unit_test(test_concurrent_bakes),
         cmocka_unit_test(test_damage),        cmocka_unit_test(test_damaged_memory),
-        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_live),          cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

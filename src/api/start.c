@@ -242,13 +242,19 @@ static json_t *image_document(const sm_image *image, const struct start_files *f
                      "config", run, "rootfs", "type", "layers", "diff_ids", ids);
 }
 
-static json_t *document(const sm_image *image, const struct start_files *f,
-                        const char *const *warmup)
+static json_t *document(const sm_image *image, const struct start_files *f)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "supermachine", SM_VERSION, "kernel",
+    if (image->snapshot)
+        return json_deep_copy(image->snapshot->document);
+    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:[]}", "supermachine", SM_VERSION, "kernel",
                      f->kernel_digest, "initramfs", f->initramfs_digest, "image_digest",
-                     image->image->config_digest, "image", image_document(image, f), "warmup",
-                     string_array(warmup));
+                     image->image->config_digest, "image", image_document(image, f), "warmup");
+}
+
+int start_describe(const sm_image *image, const struct start_files *f,
+                   const struct vm_config *config, struct snapshot **out, struct sm_error *err)
+{
+    return snapshot_describe(config, f->layer_ids, document(image, f), out, err);
 }
 
 bool start_same_warmup(const struct snapshot *s, const char *const *warmup)
@@ -295,20 +301,22 @@ static int save_state(void *opaque, int fd, const uint8_t digest[STATE_DIGEST_SI
     return worker_save_state(opaque, fd, digest, err);
 }
 
-int start_snapshot(struct sm_vm *vm, const struct vm_config *machine, const sm_image *image,
-                   const struct start_files *f, const char *const *warmup, const char *folder,
-                   struct sm_error *err)
+int start_save(struct sm_vm *vm, const char *folder, struct sm_error *err)
 {
     struct snapshot_source source = {.ram = save_ram, .state = save_state, .opaque = vm->worker};
-    json_t *doc = document(image, f, warmup);
-    int rc = doc ? make_small(vm->worker, err) : err_set(err, SM_ENOMEM, "out of memory");
-    if (!rc)
-        rc = worker_pause(vm->worker, err);
-    if (!rc) {
-        struct snapshot_meta meta = {.layer_ids = f->layer_ids, .document = doc};
-        rc = snapshot_save(machine, &meta, &source, folder, err);
-        worker_resume(vm->worker);
-    }
-    json_decref(doc);
-    return rc;
+    return snapshot_save(vm->kept, &source, folder, err);
+}
+
+int start_snapshot(struct sm_vm *vm, const char *const *warmup, const char *folder,
+                   struct sm_error *err)
+{
+    if (warmup && json_object_set_new(vm->kept->document, "warmup", string_array(warmup)) != 0)
+        return err_set(err, SM_ENOMEM, "out of memory");
+    int rc = make_small(vm->worker, err);
+    rc = rc ? rc : worker_pause(vm->worker, err);
+    if (rc)
+        return rc;
+    rc = start_save(vm, folder, err);
+    worker_resume(vm->worker);
+    return rc ? rc : snapshot_sync(folder, err);
 }

@@ -36,13 +36,18 @@ int start_key(const sm_image *image, struct start_files *f, const struct vm_conf
 int start_identity(struct worker *worker, const struct vm_volumes *volumes, int timeout_ms,
                    struct sm_error *err);
 
+/* What snapshots of the machine of config, which is about to start, will say about it. */
+int start_describe(const sm_image *image, const struct start_files *f,
+                   const struct vm_config *config, struct snapshot **out, struct sm_error *err);
+
+/* Write a paused VM's snapshot into an empty folder; nothing is durable yet. */
+int start_save(struct sm_vm *vm, const char *folder, struct sm_error *err);
+
 /*
- * Take a snapshot of a running VM into an empty folder: memory made small, then a pause. The VM
- * goes on afterwards. machine: what it was started with; warmup: what ran in it, a list of
- * commands, or NULL.
+ * Take a snapshot of a running VM into an empty folder, durably: memory made small, then a pause.
+ * The VM goes on afterwards. warmup: what ran in it, a list of commands, or NULL.
  */
-int start_snapshot(struct sm_vm *vm, const struct vm_config *machine, const sm_image *image,
-                   const struct start_files *f, const char *const *warmup, const char *folder,
+int start_snapshot(struct sm_vm *vm, const char *const *warmup, const char *folder,
                    struct sm_error *err);
 
 /* The warm-up commands that a snapshot's document names equal these. */

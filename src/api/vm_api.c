@@ -87,8 +87,7 @@ static void keep(struct sm_vm *vm, struct start *s)
         store_snapshot_begin(s->image->store, s->key, false, s->given.snapshots == SM_SNAPSHOTS_NEW,
                              &made, NULL) != 0)
         return;
-    if (!made.busy && !made.present &&
-        start_snapshot(vm, &s->config, s->image, &s->files, NULL, made.folder, NULL) == 0)
+    if (!made.busy && !made.present && start_snapshot(vm, NULL, made.folder, NULL) == 0)
         store_snapshot_commit(&made, NULL);
     store_snapshot_abort(&made);
 }
@@ -151,18 +150,20 @@ static int start_machine(struct sm_vm *vm, struct start *s, struct sm_error *err
         return rc;
     s->config.layers = s->files.layers;
     s->config.n_layers = s->files.n_layers;
+    /* Without a key, because a file cannot be read for instance: booting says what is wrong. */
+    if (s->image->snapshot ||
+        start_key(s->image, &s->files, &s->config, &s->volumes, s->key, NULL) != 0 ||
+        s->given.snapshots == SM_SNAPSHOTS_NEVER)
+        s->key[0] = 0;
+    rc = start_describe(s->image, &s->files, &s->config, &vm->kept, err);
+    if (rc)
+        return rc;
     if (s->image->snapshot) {
         rc = restore(vm, s, s->image->snapshot, err);
-    } else {
-        /* Without a key, because a file cannot be read for instance: booting says what is wrong. */
-        if (s->given.snapshots == SM_SNAPSHOTS_NEVER ||
-            start_key(s->image, &s->files, &s->config, &s->volumes, s->key, NULL) != 0)
-            s->key[0] = 0;
-        if (s->given.snapshots == SM_SNAPSHOTS_NEW || !restore_kept(vm, s)) {
-            rc = boot(vm, s, err);
-            if (!rc)
-                keep(vm, s);
-        }
+    } else if (s->given.snapshots == SM_SNAPSHOTS_NEW || !restore_kept(vm, s)) {
+        rc = boot(vm, s, err);
+        if (!rc)
+            keep(vm, s);
     }
     return rc ? rc : start_identity(vm->worker, &s->volumes, left_ms(s), err);
 }
@@ -213,6 +214,7 @@ SM_API void sm_vm_free(sm_vm *vm)
     if (!vm)
         return;
     worker_free(vm->worker);
+    snapshot_free(vm->kept);
     string_list_fini(&vm->env);
     free(vm->working_dir);
     free(vm->user);

@@ -30,108 +30,6 @@ static int create(const char *dir, const char *name, int *fd, struct sm_error *e
     return rc;
 }
 
-/* Make it durable and close it. */
-static int finish(int fd, const char *dir, const char *name, struct sm_error *err)
-{
-    int rc = fsync(fd) == 0 ? 0 : err_sys(err, "cannot write %s/%s to disk", dir, name);
-    if (close(fd) != 0 && !rc)
-        rc = err_sys(err, "cannot write %s/%s", dir, name);
-    return rc;
-}
-
-static int write_file(const char *dir, const char *name, const void *data, size_t len,
-                      struct sm_error *err)
-{
-    int fd;
-    int rc = create(dir, name, &fd, err);
-    if (rc)
-        return rc;
-    if (io_write_full(fd, data, len) != 0) {
-        rc = err_sys(err, "cannot write %s/%s", dir, name);
-        close(fd);
-        return rc;
-    }
-    return finish(fd, dir, name, err);
-}
-
-static int write_ram(const struct snapshot_source *from, const char *dir, char *digest,
-                     struct sm_error *err)
-{
-    int fd;
-    int rc = create(dir, "ram", &fd, err);
-    if (rc)
-        return rc;
-    rc = from->ram(from->opaque, fd, digest, err);
-    if (rc) {
-        close(fd);
-        return rc;
-    }
-    return finish(fd, dir, "ram", err);
-}
-
-static int write_state(const struct snapshot_source *from, const char *dir, const uint8_t *digest,
-                       struct sm_error *err)
-{
-    int fd;
-    int rc = create(dir, "state", &fd, err);
-    if (rc)
-        return rc;
-    rc = from->state(from->opaque, fd, digest, err);
-    if (rc) {
-        close(fd);
-        return rc;
-    }
-    return finish(fd, dir, "state", err);
-}
-
-static int describe(const struct vm_config *machine, const struct snapshot_meta *meta,
-                    struct snapshot *s, struct sm_error *err)
-{
-    s->memory_bytes = machine->memory_bytes;
-    s->vcpus = machine->vcpus;
-    snprintf(s->cpu_model, sizeof s->cpu_model, "%s", machine->cpu);
-    snprintf(s->cpu_vendor, sizeof s->cpu_vendor, "%s", model_host_vendor());
-    s->n_layers = machine->n_layers;
-    s->n_volumes = machine->n_volumes;
-    s->layer_ids = calloc(machine->n_layers + 1u, sizeof *s->layer_ids);
-    s->document = json_deep_copy(meta->document);
-    if (!s->layer_ids || !s->document)
-        return err_set(err, SM_ENOMEM, "out of memory");
-    for (unsigned i = 0; i < machine->n_layers; i++)
-        snprintf(s->layer_ids[i], sizeof s->layer_ids[i], "%s", meta->layer_ids[i]);
-    return 0;
-}
-
-static struct snapshot *new_snapshot(void)
-{
-    struct snapshot *s = calloc(1, sizeof *s);
-    if (s)
-        s->ram_fd = s->state_fd = -1;
-    return s;
-}
-
-int snapshot_save(const struct vm_config *machine, const struct snapshot_meta *meta,
-                  const struct snapshot_source *from, const char *dir, struct sm_error *err)
-{
-    struct snapshot *s = new_snapshot();
-    char *manifest = NULL;
-    if (!s)
-        return err_set(err, SM_ENOMEM, "out of memory");
-    int rc = describe(machine, meta, s, err);
-    rc = rc ? rc : write_ram(from, dir, s->ram_digest, err);
-    rc = rc ? rc : snapshot_manifest_build(s, &manifest, err);
-    if (!rc) {
-        hash_bytes_raw(manifest, strlen(manifest), s->digest);
-        rc = write_state(from, dir, s->digest, err);
-    }
-    rc = rc ? rc : write_file(dir, "manifest.json", manifest, strlen(manifest), err);
-    free(manifest);
-    snapshot_free(s);
-    return rc;
-}
-
-/* ---- opening ---- */
-
 static int open_file(const char *dir, const char *name, int *fd, struct sm_error *err)
 {
     char *path = io_format("%s/%s", dir, name);
@@ -142,6 +40,105 @@ static int open_file(const char *dir, const char *name, int *fd, struct sm_error
     free(path);
     return rc;
 }
+
+/* Close a file that was written with this result. */
+static int finish(int fd, int rc, const char *dir, const char *name, struct sm_error *err)
+{
+    if (close(fd) != 0 && !rc)
+        rc = err_sys(err, "cannot write %s/%s", dir, name);
+    return rc;
+}
+
+static int write_ram(const struct snapshot_source *from, const char *dir, char *digest,
+                     struct sm_error *err)
+{
+    int fd;
+    int rc = create(dir, "ram", &fd, err);
+    return rc ? rc : finish(fd, from->ram(from->opaque, fd, digest, err), dir, "ram", err);
+}
+
+static int write_state(const struct snapshot_source *from, const char *dir, const uint8_t *digest,
+                       struct sm_error *err)
+{
+    int fd;
+    int rc = create(dir, "state", &fd, err);
+    return rc ? rc : finish(fd, from->state(from->opaque, fd, digest, err), dir, "state", err);
+}
+
+static int write_manifest(const char *dir, const char *text, struct sm_error *err)
+{
+    int fd;
+    int rc = create(dir, "manifest.json", &fd, err);
+    if (rc)
+        return rc;
+    if (io_write_full(fd, text, strlen(text)) != 0)
+        rc = err_sys(err, "cannot write %s/manifest.json", dir);
+    return finish(fd, rc, dir, "manifest.json", err);
+}
+
+static struct snapshot *new_snapshot(void)
+{
+    struct snapshot *s = calloc(1, sizeof *s);
+    if (s)
+        s->ram_fd = s->state_fd = -1;
+    return s;
+}
+
+int snapshot_describe(const struct vm_config *config, const char *const *layer_ids,
+                      json_t *document, struct snapshot **out, struct sm_error *err)
+{
+    struct snapshot *s = *out = new_snapshot();
+    if (!s || !document || !(s->layer_ids = calloc(config->n_layers + 1u, sizeof *s->layer_ids))) {
+        json_decref(document);
+        snapshot_free(s);
+        *out = NULL;
+        return err_set(err, SM_ENOMEM, "out of memory");
+    }
+    s->document = document;
+    s->memory_bytes = config->memory_bytes;
+    s->vcpus = config->vcpus;
+    snprintf(s->cpu_model, sizeof s->cpu_model, "%s", config->cpu);
+    snprintf(s->cpu_vendor, sizeof s->cpu_vendor, "%s", model_host_vendor());
+    s->n_layers = config->n_layers;
+    s->n_volumes = config->n_volumes;
+    for (unsigned i = 0; i < config->n_layers; i++)
+        snprintf(s->layer_ids[i], sizeof s->layer_ids[i], "%s", layer_ids[i]);
+    return 0;
+}
+
+int snapshot_save(const struct snapshot *machine, const struct snapshot_source *from,
+                  const char *dir, struct sm_error *err)
+{
+    struct snapshot s = *machine; /* borrows all of it */
+    char *manifest = NULL;
+    int rc = write_ram(from, dir, s.ram_digest, err);
+    rc = rc ? rc : snapshot_manifest_build(&s, &manifest, err);
+    if (!rc) {
+        hash_bytes_raw(manifest, strlen(manifest), s.digest);
+        rc = write_state(from, dir, s.digest, err);
+    }
+    rc = rc ? rc : write_manifest(dir, manifest, err);
+    free(manifest);
+    return rc;
+}
+
+int snapshot_sync(const char *dir, struct sm_error *err)
+{
+    static const char *const names[] = {"ram", "state", "manifest.json"};
+    int rc = 0;
+    for (size_t i = 0; !rc && i < sizeof names / sizeof names[0]; i++) {
+        int fd;
+        rc = open_file(dir, names[i], &fd, err);
+        if (rc)
+            break;
+        if (fsync(fd) != 0)
+            rc = err_sys(err, "cannot write %s/%s to disk", dir, names[i]);
+        close(fd);
+    }
+    return rc;
+}
+
+/* ---- opening ---- */
 
 static int open_manifest(const char *dir, struct snapshot *s, struct sm_error *err)
 {

@@ -21,12 +21,6 @@
 
 #define SNAPSHOT_FORMAT 1
 
-/* What the machine itself does not know about. */
-struct snapshot_meta {
-    const char *const *layer_ids; /* diff id of each of the VM's layers */
-    const json_t *document;       /* an object of the caller's, kept as it is */
-};
-
 /* A paused VM, in this process or another: has its RAM and its state written into empty files. */
 struct snapshot_source {
     int (*ram)(void *opaque, int fd, char digest[DIGEST_STR_SIZE], struct sm_error *err);
@@ -35,10 +29,18 @@ struct snapshot_source {
     void *opaque;
 };
 
-/* Write the files into an existing empty folder, and make them durable. machine: the VM's, with cpu
- * named. On error some files may be there: the folder is to be thrown away. */
-int snapshot_save(const struct vm_config *machine, const struct snapshot_meta *meta,
-                  const struct snapshot_source *from, const char *dir, struct sm_error *err);
+struct snapshot;
+/* A description without files of the machine of config, whose cpu is named. layer_ids: diff id of
+ * each of its layers; document: an object of the caller's, taken whatever comes. snapshot_free()
+ * it. */
+int snapshot_describe(const struct vm_config *config, const char *const *layer_ids,
+                      json_t *document, struct snapshot **out, struct sm_error *err);
+/* Write the files of a machine into an existing empty folder. On error some may be there: the
+ * folder is to be thrown away. */
+int snapshot_save(const struct snapshot *machine, const struct snapshot_source *from,
+                  const char *dir, struct sm_error *err);
+/* Make what snapshot_save() wrote durable, but for the folder's own name. */
+int snapshot_sync(const char *dir, struct sm_error *err);
 
 /* The VM's side of it (vm_state.c): fd is empty, and not synced; digest: the manifest's. */
 int vm_save_ram(struct vm *vm, int fd, char digest[DIGEST_STR_SIZE], struct sm_error *err);
