@@ -51,7 +51,7 @@ class Commands(Case):
             self.skipTest("only the soft engine traces more than exits")
         log = self.dir + "/trace"
         code, out, err = self.run_vm("--engine", "soft", "--trace", "exits,interrupts,tlb,code=0x401000-0x4010ff",
-                                     "--debug-file", log, "busybox", "echo", "traced")
+                                     "--debug-file", log, "busybox", "sh", "-c", "echo traced; sleep 0.2")
         self.assertEqual((code, out, err), (0, b"traced\n", b""))
         with open(log) as f:
             lines = f.read().splitlines()

@@ -5,8 +5,8 @@
 
 void oc_apply(const struct oc_case *c, uint8_t *image)
 {
-    for (unsigned i = c->n_patches; i-- > 0;) { /* the code last, whatever an operand lies on */
-        const struct oc_patch *p = &c->patch[i];
+    for (unsigned i = 1; i <= c->n_patches; i++) { /* the code last, whatever an operand lies on */
+        const struct oc_patch *p = &c->patch[i % c->n_patches];
         int64_t first = oc_flat(p->va), last = oc_flat(p->va + p->len - 1);
         if (first >= 0 && last == first + p->len - 1) {
             memcpy(image + first, c->pool + p->at, p->len);
