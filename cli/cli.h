@@ -69,6 +69,7 @@ int cmd_exec(const struct cmd *cmd, int argc, char **argv);
 int cmd_logs(const struct cmd *cmd, int argc, char **argv);
 int cmd_ps(const struct cmd *cmd, int argc, char **argv);
 int cmd_rm(const struct cmd *cmd, int argc, char **argv);
+int cmd_snapshot(const struct cmd *cmd, int argc, char **argv);
 int cmd_stop(const struct cmd *cmd, int argc, char **argv);
 int cmd_wait(const struct cmd *cmd, int argc, char **argv);
 int cmd_run(const struct cmd *cmd, int argc, char **argv);

@@ -34,31 +34,13 @@ static const char *last_part(const char *path)
     return slash ? slash + 1 : path;
 }
 
-static int connect_to(const char *vm)
-{
-    struct record record;
-    struct sm_error err = {0};
-    sm_store *store;
-    if (sm_store_open(NULL, &store, &err)) {
-        say("cp: %s", err.text);
-        return -1;
-    }
-    int bad = record_open(&record, "cp", sm_store_path(store), vm);
-    sm_store_free(store);
-    if (bad)
-        return -1;
-    int fd = server_connect(&record, "cp");
-    record_close(&record);
-    return fd;
-}
-
 /* reply: wire_fini by the caller. 0, or EXIT_OURS after a message: the VM is not there, or is gone.
  */
 static int ask(const char *vm, uint32_t type, uint32_t mode, const char *path, int file,
                struct wire *reply)
 {
     struct wire w = {.type = type, .a = (int32_t)mode, .fds = {file}, .n_fds = 1};
-    int fd = connect_to(vm);
+    int fd = server_connect_name(vm, "cp");
     *reply = (struct wire){0};
     if (fd < 0)
         return EXIT_OURS;

@@ -141,20 +141,10 @@ static int wait_done(struct asked *a)
 
 static int run(struct asked *a)
 {
-    struct record record;
-    struct sm_error err = {0};
-    sm_store *store;
-    if (sm_store_open(NULL, &store, &err))
-        return say("exec: %s", err.text);
-    int code = record_open(&record, "exec", sm_store_path(store), a->vm);
-    sm_store_free(store);
-    if (code)
-        return code;
-    a->fd = server_connect(&record, "exec");
-    record_close(&record);
+    a->fd = server_connect_name(a->vm, "exec");
     if (a->fd < 0)
         return EXIT_OURS;
-    code = ask(a);
+    int code = ask(a);
     if (!code)
         code = wait_done(a);
     close(a->fd);

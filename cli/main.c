@@ -43,6 +43,12 @@ static const struct cmd commands[] = {
     {"logs", "Show what a detached VM's command wrote.", "[OPTION...] NAME",
      "The newest 16 MiB are kept. Messages of the VM's own process come last, on stderr.",
      logs_options, cmd_logs},
+    {"snapshot", "Save a VM that runs in a new folder; it goes on.", "NAME DIR",
+     "`run snapshot:DIR` starts VMs from it, as often as you like. Commands that ran lose their\n"
+     "streams there, and end; what they left in the background goes on. Prints how long the VM "
+     "stood\n"
+     "still.",
+     NULL, cmd_snapshot},
     {"stop", "End VMs: SIGTERM to the command, then the VM.", "[OPTION...] NAME...", NULL,
      stop_options, cmd_stop},
     {"wait", "Wait until VMs have ended, and print their exit codes.", "NAME...", NULL, NULL,

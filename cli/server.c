@@ -46,14 +46,6 @@ static void answer(int fd, int code, int32_t more, const char *text)
     wire_fini(&w);
 }
 
-/* A path below the record's folder, short enough for a socket's name. */
-static socklen_t address(const struct record *r, struct sockaddr_un *a)
-{
-    *a = (struct sockaddr_un){.sun_family = AF_UNIX};
-    snprintf(a->sun_path, sizeof a->sun_path, "/proc/self/fd/%d/control", r->dir);
-    return sizeof *a;
-}
-
 /* ---- commands */
 
 struct command {
@@ -154,7 +146,7 @@ static void run_command(struct client *c, const struct wire *w)
     free(env);
 }
 
-/* ---- files */
+/* ---- files, snapshots */
 
 static void copy_file(struct client *c, const struct wire *w)
 {
@@ -173,6 +165,23 @@ static void copy_file(struct client *c, const struct wire *w)
                                  : sm_vm_read_file(c->server->vm, &spec, -1, &file, &err);
     answer(c->fd, rc ? EXIT_OURS : 0, w->type == WIRE_PUT ? rc == SM_EINVAL : (int32_t)file.mode,
            err.text);
+}
+
+static void take_snapshot(struct client *c, const struct wire *w)
+{
+    struct sm_snapshot_info info = {0};
+    struct sm_error err = {0};
+    size_t at = 0;
+    const char *folder = wire_next(w, &at);
+    if (!folder || folder[0] != '/') {
+        answer(c->fd, EXIT_OURS, 0, "a malformed request");
+        return;
+    }
+    pthread_mutex_lock(&c->server->lock);
+    int rc = c->server->ended ? SM_EGUEST : sm_vm_snapshot(c->server->vm, folder, &info, &err);
+    pthread_mutex_unlock(&c->server->lock);
+    answer(c->fd, rc ? EXIT_OURS : 0, (int32_t)(info.pause_ns / 1000000),
+           rc && !err.text[0] ? "the VM has ended" : err.text);
 }
 
 /* ---- the end */
@@ -216,6 +225,8 @@ static void *serve(void *opaque)
         run_command(c, &w);
     else if (rc == 0 && (w.type == WIRE_PUT || w.type == WIRE_GET))
         copy_file(c, &w);
+    else if (rc == 0 && w.type == WIRE_SNAPSHOT)
+        take_snapshot(c, &w);
     else if (rc == 0 && w.type == WIRE_STOP)
         stop_vm(c, w.a);
     else if (rc != EPIPE)
@@ -283,7 +294,7 @@ int server_start(const struct record *r, sm_vm *vm, sm_exec *main_exec, struct s
 {
     struct server *s = calloc(1, sizeof *s);
     struct sockaddr_un a;
-    socklen_t len = address(r, &a);
+    socklen_t len = server_address(r, &a);
     if (!s)
         return ENOMEM;
     s->vm = vm;
@@ -328,30 +339,4 @@ void server_stop(struct server *s, int code)
     pthread_cond_destroy(&s->changed);
     pthread_mutex_destroy(&s->lock);
     free(s);
-}
-
-int server_connect(const struct record *r, const char *command)
-{
-    struct sockaddr_un a;
-    socklen_t len = address(r, &a);
-    int code, fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    if (fd >= 0 && connect(fd, (struct sockaddr *)&a, len) == 0)
-        return fd;
-    int rc = errno;
-    if (fd >= 0)
-        close(fd);
-    switch (record_state(r, &code)) {
-    case RECORD_STARTING:
-        say("%s: %s is still starting", command, r->name);
-        break;
-    case RECORD_ENDED:
-        say("%s: %s has ended, with exit code %d", command, r->name, code);
-        break;
-    case RECORD_LOST:
-        say("%s: %s was lost: the process that ran it was killed", command, r->name);
-        break;
-    case RECORD_RUNNING:
-        say("%s: cannot reach %s: %s", command, r->name, strerror(rc));
-    }
-    return -1;
 }

@@ -20,8 +20,10 @@ enum wire_type {
     WIRE_STOP,     /* a: milliseconds from SIGTERM to the VM's end */
     WIRE_PUT,      /* a file into the VM. a: mode; strings: path in the guest; its descriptor */
     WIRE_GET,      /* a file out of it. strings: path in the guest; a descriptor to write to */
+    WIRE_SNAPSHOT, /* strings: the new folder, absolute */
     WIRE_DONE,     /* the answer to all but SIGNAL and RESIZE. a: exit code; b: of EXEC and STOP, 1
-                      when a command ran; of GET the file's mode; of PUT 1 when the path cannot be
+                      when a command ran; of GET the file's mode; of SNAPSHOT the pause in
+                      milliseconds; of PUT 1 when the path cannot be
                       written as a file; a string: what went wrong, or "" */
 };
 enum { WIRE_EXEC_TTY = 1, WIRE_EXEC_STDIN = 2 }; /* stdout and stderr are always there */

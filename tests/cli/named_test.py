@@ -125,6 +125,22 @@ class Life(Named):
         self.assertLess(len(out), 33 << 20)
 
 
+class Snapshots(Named):
+    def test_snapshot(self):
+        self.detach("--name", "box", "busybox", "sleep", "1000")
+        self.ok("exec", "box", "sh", "-c", "echo kept >/tmp/file")
+        folder = self.dir + "/snap"
+        self.assertRegex(self.ok("snapshot", "box", folder), r"^box stood still for \d+ ms\n$")
+        self.assertEqual(self.ok("exec", "box", "cat", "/tmp/file"), "kept\n")  # it goes on
+        for _ in range(2):
+            self.assertEqual(self.ok("run", "snapshot:" + folder, "cat", "/tmp/file"), "kept\n")
+        self.refused("snapshot", "box", folder, words=[folder, "exists already"])
+        self.refused("snapshot", "box", self.dir + "/no/where", words=["/no/where"])
+        self.refused("snapshot", "nobody", self.dir + "/x", words=["no VM named nobody"])
+        self.refused("snapshot", "box", words=["a VM and a new folder"])
+        self.assertEqual(os.listdir(self.dir), ["snap"])
+
+
 class Files(Named):
     def write(self, name, data, mode=0o644):
         path = f"{self.dir}/{name}"
