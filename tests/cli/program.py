@@ -91,14 +91,16 @@ class Case(unittest.TestCase):
 
     def call(self, *args, data=None, env=None):
         """Run to the end; bytes in, (code, stdout, stderr) out."""
-        p = self.start(*args, env=env, stdin=subprocess.PIPE if data is not None else
-                       subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        try:
-            out, err = p.communicate(data, timeout=PATIENCE)
-        except subprocess.TimeoutExpired:
-            p.kill()
-            self.fail(f"{args}: no end; stdout {p.stdout.read()[:2000]}, "
-                      f"stderr {p.stderr.read()[:2000]}")
+        with tempfile.TemporaryFile() as errors:  # a sanitizer in a detached VM keeps stderr: no end of a pipe
+            p = self.start(*args, env=env, stdin=subprocess.PIPE if data is not None else
+                           subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors)
+            try:
+                out, _ = p.communicate(data, timeout=PATIENCE)
+            except subprocess.TimeoutExpired:
+                p.kill()
+                self.fail(f"{args}: no end; stdout {p.stdout.read()[:2000]}")
+            errors.seek(0)
+            err = errors.read()
         self.assertEqual(processes_of(p.pid, self.home), [], "processes left behind")
         return p.returncode, out, err
 
