@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * A snapshot of a VM that runs: pause, write, resume; then the files are made durable and the
- * folder gets its name, all of it or nothing.
+ * A snapshot of a VM that runs: it writes its memory, standing still meanwhile; then, as it goes
+ * on, all is hashed and made durable and the folder gets its name, all of it or nothing.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #include "api/start.h"
-#include "base/clock.h"
 #include "base/err.h"
 #include "base/io.h"
 
@@ -100,13 +99,7 @@ SM_API int sm_vm_snapshot(sm_vm *vm, const char *folder, struct sm_snapshot_info
     int rc = make_folder(folder, &temp, err);
     if (rc)
         return rc;
-    uint64_t began = clock_ns();
-    rc = worker_pause(vm->worker, err);
-    if (!rc) {
-        rc = start_save(vm, temp, err);
-        worker_resume(vm->worker);
-        pause_ns = clock_ns() - began;
-    }
+    rc = start_save(vm, temp, &pause_ns, err);
     rc = rc ? rc : name_folder(temp, folder, err);
     if (rc)
         remove_folder(temp);

@@ -290,21 +290,31 @@ static int make_small(struct worker *worker, struct sm_error *err)
     return rc;
 }
 
-static int save_ram(void *opaque, int fd, char digest[DIGEST_STR_SIZE], struct sm_error *err)
+struct capture {
+    struct worker *worker;
+    uint64_t pause_ns;
+};
+
+static int capture(void *opaque, int ram_fd, struct sm_error *err)
 {
-    return worker_save_ram(opaque, fd, digest, err);
+    struct capture *c = opaque;
+    return worker_capture(c->worker, ram_fd, &c->pause_ns, err);
 }
 
 static int save_state(void *opaque, int fd, const uint8_t digest[STATE_DIGEST_SIZE],
                       struct sm_error *err)
 {
-    return worker_save_state(opaque, fd, digest, err);
+    struct capture *c = opaque;
+    return worker_save_state(c->worker, fd, digest, err);
 }
 
-int start_save(struct sm_vm *vm, const char *folder, struct sm_error *err)
+int start_save(struct sm_vm *vm, const char *folder, uint64_t *pause_ns, struct sm_error *err)
 {
-    struct snapshot_source source = {.ram = save_ram, .state = save_state, .opaque = vm->worker};
-    return snapshot_save(vm->kept, &source, folder, err);
+    struct capture c = {.worker = vm->worker};
+    struct snapshot_source source = {.capture = capture, .state = save_state, .opaque = &c};
+    int rc = snapshot_save(vm->kept, &source, folder, err);
+    *pause_ns = c.pause_ns;
+    return rc;
 }
 
 int start_snapshot(struct sm_vm *vm, const char *const *warmup, const char *folder,
@@ -312,11 +322,8 @@ int start_snapshot(struct sm_vm *vm, const char *const *warmup, const char *fold
 {
     if (warmup && json_object_set_new(vm->kept->document, "warmup", string_array(warmup)) != 0)
         return err_set(err, SM_ENOMEM, "out of memory");
+    uint64_t pause_ns;
     int rc = make_small(vm->worker, err);
-    rc = rc ? rc : worker_pause(vm->worker, err);
-    if (rc)
-        return rc;
-    rc = start_save(vm, folder, err);
-    worker_resume(vm->worker);
+    rc = rc ? rc : start_save(vm, folder, &pause_ns, err);
     return rc ? rc : snapshot_sync(folder, err);
 }

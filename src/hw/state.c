@@ -94,6 +94,11 @@ int state_begin(struct buf *file, const uint8_t digest[STATE_DIGEST_SIZE], struc
     return buf_append(file, header, sizeof header) ? err_set(err, SM_ENOMEM, "out of memory") : 0;
 }
 
+void state_bind(struct buf *file, const uint8_t digest[STATE_DIGEST_SIZE])
+{
+    memcpy(file->data + 16, digest, STATE_DIGEST_SIZE);
+}
+
 /* Over the section's name, version, length and bytes: all of it but the digest itself. */
 static int section_digest(const uint8_t *header, const uint8_t *data, size_t len,
                           uint8_t out[STATE_DIGEST_SIZE])

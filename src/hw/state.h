@@ -55,6 +55,8 @@ typedef void state_walk_fn(struct state *s, void *object);
 
 /* Start a file that belongs to the document with this SHA-256. 0 or SM_ENOMEM. */
 int state_begin(struct buf *file, const uint8_t digest[STATE_DIGEST_SIZE], struct sm_error *err);
+/* Any time later: it belongs to this one, which was not known at first. */
+void state_bind(struct buf *file, const uint8_t digest[STATE_DIGEST_SIZE]);
 /* Append a section: what walk makes of object. */
 int state_save(struct buf *file, const char *name, uint32_t version, state_walk_fn *walk,
                void *object, struct sm_error *err);

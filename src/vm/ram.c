@@ -23,8 +23,7 @@
 
 struct saver {
     const struct mem *mem;
-    int fd, pagemap; /* pagemap -1: unknown, look at every page */
-    struct hash *hash;
+    int fd, pagemap;   /* pagemap -1: unknown, look at every page */
     uint64_t data_end; /* of the base file's extent that was found last */
     uint64_t data_start;
 };
@@ -85,12 +84,9 @@ static int save_chunk(struct saver *s, uint8_t *hva, unsigned n, uint64_t offset
         uint8_t *page = hva + i * PAGE;
         bool known = i < n && (map[i] & PRESENT || base_has_data(s, offset + i * PAGE));
         bool data = known && !is_zero(page);
-        if (data) {
-            hash_page(s->hash, offset / PAGE + i, page);
-        } else if (run && io_pwrite_full(s->fd, page - run * PAGE, run * PAGE,
-                                         offset + (i - run) * PAGE)) {
+        if (!data && run &&
+            io_pwrite_full(s->fd, page - run * PAGE, run * PAGE, offset + (i - run) * PAGE))
             return -1;
-        }
         run = data ? run + 1 : 0;
         bool zero = known && !data && s->mem->file < 0;
         if (!zero && zeros)
@@ -124,16 +120,10 @@ int ram_pagemap(void)
     return open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 }
 
-int ram_save(const struct mem *m, int pagemap, int fd, char digest[DIGEST_STR_SIZE],
-             struct sm_error *err)
+int ram_save(const struct mem *m, int pagemap, int fd, struct sm_error *err)
 {
-    struct saver s = {.mem = m, .fd = fd, .pagemap = pagemap, .hash = hash_new()};
-    if (!s.hash)
-        return err_set(err, SM_ENOMEM, "out of memory");
-    int rc = save_all(&s, err);
-    hash_final(s.hash, digest);
-    hash_free(s.hash);
-    return rc;
+    struct saver s = {.mem = m, .fd = fd, .pagemap = pagemap};
+    return save_all(&s, err);
 }
 
 static int digest_extent(int fd, uint64_t at, uint64_t end, uint8_t *buffer, struct hash *h,

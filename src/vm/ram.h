@@ -17,8 +17,7 @@ int ram_pagemap(void);
 
 /* Write all of m's RAM into the empty file fd. Nobody may change it meanwhile. Host memory that
  * holds only zeros is given back. pagemap: ram_pagemap()'s; -1 means that every page is read. */
-int ram_save(const struct mem *m, int pagemap, int fd, char digest[DIGEST_STR_SIZE],
-             struct sm_error *err);
+int ram_save(const struct mem *m, int pagemap, int fd, struct sm_error *err);
 
 /* The digest of such a file of size bytes. */
 int ram_digest(int fd, uint64_t size, char digest[DIGEST_STR_SIZE], struct sm_error *err);

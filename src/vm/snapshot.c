@@ -49,12 +49,17 @@ static int finish(int fd, int rc, const char *dir, const char *name, struct sm_e
     return rc;
 }
 
-static int write_ram(const struct snapshot_source *from, const char *dir, char *digest,
+/* The digest takes longer than all else, and waits until the VM goes on. */
+static int write_ram(const struct snapshot_source *from, const char *dir, struct snapshot *s,
                      struct sm_error *err)
 {
     int fd;
     int rc = create(dir, "ram", &fd, err);
-    return rc ? rc : finish(fd, from->ram(from->opaque, fd, digest, err), dir, "ram", err);
+    if (rc)
+        return rc;
+    rc = from->capture(from->opaque, fd, err);
+    rc = rc ? rc : ram_digest(fd, s->memory_bytes, s->ram_digest, err);
+    return finish(fd, rc, dir, "ram", err);
 }
 
 static int write_state(const struct snapshot_source *from, const char *dir, const uint8_t *digest,
@@ -111,7 +116,7 @@ int snapshot_save(const struct snapshot *machine, const struct snapshot_source *
 {
     struct snapshot s = *machine; /* borrows all of it */
     char *manifest = NULL;
-    int rc = write_ram(from, dir, s.ram_digest, err);
+    int rc = write_ram(from, dir, &s, err);
     rc = rc ? rc : snapshot_manifest_build(&s, &manifest, err);
     if (!rc) {
         hash_bytes_raw(manifest, strlen(manifest), s.digest);

@@ -21,9 +21,11 @@
 
 #define SNAPSHOT_FORMAT 1
 
-/* A paused VM, in this process or another: has its RAM and its state written into empty files. */
+/* A running VM, in this process or another, which writes into empty files: its RAM as it stands
+ * still for a moment; then its state of that moment, which belongs to the manifest with this
+ * digest. */
 struct snapshot_source {
-    int (*ram)(void *opaque, int fd, char digest[DIGEST_STR_SIZE], struct sm_error *err);
+    int (*capture)(void *opaque, int ram_fd, struct sm_error *err);
     int (*state)(void *opaque, int fd, const uint8_t digest[STATE_DIGEST_SIZE],
                  struct sm_error *err);
     void *opaque;
@@ -42,10 +44,14 @@ int snapshot_save(const struct snapshot *machine, const struct snapshot_source *
 /* Make what snapshot_save() wrote durable, but for the folder's own name. */
 int snapshot_sync(const char *dir, struct sm_error *err);
 
-/* The VM's side of it (vm_state.c): fd is empty, and not synced; digest: the manifest's. */
-int vm_save_ram(struct vm *vm, int fd, char digest[DIGEST_STR_SIZE], struct sm_error *err);
-int vm_save_state(struct vm *vm, int fd, const uint8_t digest[STATE_DIGEST_SIZE],
-                  struct sm_error *err);
+/*
+ * The VM's side of it (vm_state.c): pause, write RAM into an empty file, append the state to what
+ * is empty, too, resume. The state is yet to be bound to its manifest (state_bind). *pause_ns: for
+ * how long the guest stood still. Not synced. Errors as of vm_pause(), and of writing; the VM goes
+ * on then, too.
+ */
+int vm_capture(struct vm *vm, int ram_fd, struct buf *state, uint64_t *pause_ns,
+               struct sm_error *err);
 
 /* An opened one; constant. */
 struct snapshot {

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/io.h"
+#include "base/clock.h"
 #include "cpu/machine.h"
 #include "cpu/model.h"
 #include "vm/ram.h"
@@ -60,31 +60,31 @@ static int save_engine(struct vm *vm, struct buf *file, struct sm_error *err)
     return rc;
 }
 
-static int build_state(struct vm *vm, const uint8_t *digest, struct buf *file, struct sm_error *err)
+static int build_state(struct vm *vm, struct buf *file, struct sm_error *err)
 {
+    static const uint8_t later[STATE_DIGEST_SIZE]; /* snapshot_save() knows it when RAM is hashed */
     struct vm_part parts[VM_MAX_PARTS];
     unsigned n = vm_devices_parts(vm, parts);
-    int rc = state_begin(file, digest, err);
+    int rc = state_begin(file, later, err);
     rc = rc ? rc : save_engine(vm, file, err);
     for (unsigned i = 0; !rc && i < n; i++)
         rc = state_save(file, parts[i].name, parts[i].version, parts[i].walk, parts[i].object, err);
     return rc;
 }
 
-int vm_save_ram(struct vm *vm, int fd, char digest[DIGEST_STR_SIZE], struct sm_error *err)
+int vm_capture(struct vm *vm, int ram_fd, struct buf *state, uint64_t *pause_ns,
+               struct sm_error *err)
 {
-    return ram_save(vm->mem, vm->pagemap_fd, fd, digest, err);
-}
-
-/* jail(main): write */
-int vm_save_state(struct vm *vm, int fd, const uint8_t digest[STATE_DIGEST_SIZE],
-                  struct sm_error *err)
-{
-    struct buf file = {0};
-    int rc = build_state(vm, digest, &file, err);
-    if (!rc && io_write_full(fd, file.data, file.len) != 0)
-        rc = err_sys(err, "cannot write the machine's state");
-    buf_fini(&file);
+    uint64_t began = clock_ns();
+    int rc = vm_pause(vm, err);
+    if (rc)
+        return rc;
+    rc = build_state(vm, state, err);
+    rc = rc ? rc : ram_save(vm->mem, vm->pagemap_fd, ram_fd, err);
+    vm_resume(vm);
+    *pause_ns = clock_ns() - began;
+    if (rc)
+        buf_fini(state);
     return rc;
 }
 

@@ -33,12 +33,11 @@ enum control_type {
     CONTROL_WARNING,   /* text: a vm_config's warning */
     CONTROL_REPLY,     /* code and text: how it went; if code is 0, what the request asked for */
     /* Of the owner. Without a word on it, the reply says only how it went. */
-    CONTROL_CONNECT, /* arg: the guest's vsock port. Reply: with a stream socket */
-    CONTROL_STREAMS, /* Reply: arg: streams into the guest that it has not let go of yet */
-    CONTROL_PAUSE,   /* CONNECT and PAUSE are refused from then on, SAVE_... only then taken */
-    CONTROL_RESUME,
-    CONTROL_SAVE_RAM,   /* with an empty file. Reply: text: what ram_save() says is its digest */
-    CONTROL_SAVE_STATE, /* with an empty file; text: the STATE_DIGEST_SIZE bytes of a digest */
+    CONTROL_CONNECT,    /* arg: the guest's vsock port. Reply: with a stream socket */
+    CONTROL_STREAMS,    /* Reply: arg: streams into the guest that it has not let go of yet */
+    CONTROL_CAPTURE,    /* with an empty file, for RAM. Reply: arg: microseconds of pause */
+    CONTROL_SAVE_STATE, /* of the latest CAPTURE, once; with an empty file; text: the
+                           STATE_DIGEST_SIZE bytes of a digest */
 };
 
 struct control_msg {

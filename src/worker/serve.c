@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/io.h"
 #include "vm/snapshot.h"
 #include "worker/control.h"
 
@@ -56,52 +57,50 @@ void serve_warning(void *opaque, const char *text)
     tell(&m, -1);
 }
 
-static int save_ram(struct vm *vm, int fd, struct control_msg *reply, struct sm_error *err)
+struct answer {
+    struct control_msg msg;
+    int fd; /* -1: none */
+};
+
+static int capture(struct vm *vm, int fd, struct buf *state, struct answer *reply,
+                   struct sm_error *err)
 {
-    char digest[DIGEST_STR_SIZE];
-    int rc = vm_save_ram(vm, fd, digest, err);
-    if (!rc) {
-        reply->len = (uint32_t)strlen(digest);
-        memcpy(reply->text, digest, reply->len);
-    }
+    uint64_t pause_ns = 0;
+    buf_fini(state);
+    int rc = vm_capture(vm, fd, state, &pause_ns, err);
+    reply->msg.arg = pause_ns / 1000 < UINT32_MAX ? (uint32_t)(pause_ns / 1000) : UINT32_MAX;
     return rc;
 }
 
-/* What a paused VM is asked. */
-static int answer_paused(struct vm *vm, const struct control_msg *m, int fd,
-                         struct control_msg *reply, bool *paused, struct sm_error *err)
+/* jail(main): write */
+static int save_state(const struct control_msg *m, int fd, struct buf *state, struct sm_error *err)
 {
-    switch (m->type) {
-    case CONTROL_RESUME:
-        vm_resume(vm);
-        *paused = false;
-        return 0;
-    case CONTROL_SAVE_RAM:
-        return save_ram(vm, fd, reply, err);
-    case CONTROL_SAVE_STATE:
-        if (m->len != STATE_DIGEST_SIZE)
-            break;
-        return vm_save_state(vm, fd, (const uint8_t *)m->text, err);
-    }
-    return err_set(err, SM_EINVAL, "the VM is paused");
+    int rc = 0;
+    if (!state->len || m->len != STATE_DIGEST_SIZE)
+        return err_set(err, SM_EINVAL, "no state was captured, or its digest is none");
+    state_bind(state, (const uint8_t *)m->text);
+    if (io_write_full(fd, state->data, state->len) != 0)
+        rc = err_sys(err, "cannot write the machine's state");
+    buf_fini(state);
+    return rc;
 }
 
-static int answer(struct vm *vm, const struct control_msg *m, struct control_msg *reply,
-                  int *reply_fd, bool *paused, struct sm_error *err)
+/* state: what was captured and not yet saved. */
+static int answer(struct vm *vm, const struct control_msg *m, int fd, struct buf *state,
+                  struct answer *reply, struct sm_error *err)
 {
-    int rc;
     switch (m->type) {
     case CONTROL_CONNECT:
-        return vm_connect(vm, m->arg, reply_fd, err);
+        return vm_connect(vm, m->arg, &reply->fd, err);
     case CONTROL_STREAMS:
-        reply->arg = vm_streams(vm);
+        reply->msg.arg = vm_streams(vm);
         return 0;
-    case CONTROL_PAUSE:
-        rc = vm_pause(vm, err);
-        *paused = rc == 0;
-        return rc;
+    case CONTROL_CAPTURE:
+        return capture(vm, fd, state, reply, err);
+    case CONTROL_SAVE_STATE:
+        return save_state(m, fd, state, err);
     }
-    return err_set(err, SM_EINVAL, "the VM is not paused, or request %u is unknown", m->type);
+    return err_set(err, SM_EINVAL, "request %u is unknown", m->type);
 }
 
 static void tell_end(struct vm *vm)
@@ -119,11 +118,12 @@ _Noreturn void serve(struct vm *vm)
 {
     struct pollfd p[2] = {{.fd = CONTROL_FD, .events = POLLIN},
                           {.fd = vm_end_fd(vm), .events = POLLIN}};
-    bool paused = false;
+    struct buf state = {0};
     for (;;) {
-        struct control_msg m, reply = {.type = CONTROL_REPLY};
+        struct control_msg m;
+        struct answer reply = {.msg.type = CONTROL_REPLY, .fd = -1};
         struct sm_error err = {0};
-        int fd, reply_fd = -1;
+        int fd;
         poll(p, 2, -1);
         if (p[1].revents) {
             tell_end(vm);
@@ -133,14 +133,13 @@ _Noreturn void serve(struct vm *vm)
             continue;
         if (control_receive(CONTROL_FD, &m, &fd) <= 0)
             _exit(0);
-        reply.id = m.id;
-        int rc = paused ? answer_paused(vm, &m, fd, &reply, &paused, &err)
-                        : answer(vm, &m, &reply, &reply_fd, &paused, &err);
+        reply.msg.id = m.id;
+        int rc = answer(vm, &m, fd, &state, &reply, &err);
         if (rc)
-            control_set_error(&reply, rc, &err);
-        tell(&reply, reply_fd);
-        if (reply_fd >= 0)
-            close(reply_fd);
+            control_set_error(&reply.msg, rc, &err);
+        tell(&reply.msg, reply.fd);
+        if (reply.fd >= 0)
+            close(reply.fd);
         if (fd >= 0)
             close(fd);
     }

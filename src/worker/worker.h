@@ -10,7 +10,6 @@
 #ifndef SM_WORKER_WORKER_H
 #define SM_WORKER_WORKER_H
 
-#include "base/hash.h"
 #include "hw/state.h"
 #include "vm/vm.h"
 
@@ -41,12 +40,11 @@ enum vm_end worker_state(struct worker *w);
 int worker_streams(struct worker *w, unsigned *n, struct sm_error *err);
 
 /*
- * As vm_pause, vm_resume and, while paused, vm_save_ram, vm_save_state; on one thread. Other
- * threads' requests wait until the VM goes on, except worker_stop and the waits for its end.
+ * As vm_capture; then, on the same thread, the state of that moment into an empty file, bound to
+ * the manifest with this digest. Other requests wait meanwhile, except worker_stop and the waits
+ * for the end. *pause_ns is the worker's word.
  */
-int worker_pause(struct worker *w, struct sm_error *err);
-void worker_resume(struct worker *w);
-int worker_save_ram(struct worker *w, int fd, char digest[DIGEST_STR_SIZE], struct sm_error *err);
+int worker_capture(struct worker *w, int ram_fd, uint64_t *pause_ns, struct sm_error *err);
 int worker_save_state(struct worker *w, int fd, const uint8_t digest[STATE_DIGEST_SIZE],
                       struct sm_error *err);
 

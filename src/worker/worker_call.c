@@ -53,6 +53,16 @@ static int call(struct worker *w, struct control_msg *m, struct control_msg *rep
     return rc;
 }
 
+/* With a file that is written before the answer comes. */
+static int call_saving(struct worker *w, struct control_msg *m, int fd, struct control_msg *reply,
+                       struct sm_error *err)
+{
+    pthread_mutex_lock(&w->calls);
+    int rc = call_locked(w, m, fd, SAVE_MS, reply, NULL, err);
+    pthread_mutex_unlock(&w->calls);
+    return rc;
+}
+
 int worker_connect(struct worker *w, uint32_t port, int *fd, struct sm_error *err)
 {
     struct control_msg m = {.type = CONTROL_CONNECT, .arg = port};
@@ -71,36 +81,12 @@ int worker_streams(struct worker *w, unsigned *n, struct sm_error *err)
     return rc;
 }
 
-int worker_pause(struct worker *w, struct sm_error *err)
+int worker_capture(struct worker *w, int ram_fd, uint64_t *pause_ns, struct sm_error *err)
 {
-    struct control_msg m = {.type = CONTROL_PAUSE};
-    pthread_mutex_lock(&w->calls); /* until worker_resume */
-    int rc = call_locked(w, &m, -1, ANSWER_MS, NULL, NULL, err);
-    if (rc == SM_ETIMEDOUT) /* it shall not stay paused when it comes to that */
-        worker_resume(w);
-    else if (rc)
-        pthread_mutex_unlock(&w->calls);
+    struct control_msg m = {.type = CONTROL_CAPTURE}, reply = {0};
+    int rc = call_saving(w, &m, ram_fd, &reply, err);
+    *pause_ns = reply.arg * 1000ull;
     return rc;
-}
-
-void worker_resume(struct worker *w)
-{
-    struct control_msg m = {.type = CONTROL_RESUME};
-    call_locked(w, &m, -1, ANSWER_MS, NULL, NULL, NULL);
-    pthread_mutex_unlock(&w->calls);
-}
-
-int worker_save_ram(struct worker *w, int fd, char digest[DIGEST_STR_SIZE], struct sm_error *err)
-{
-    struct control_msg m = {.type = CONTROL_SAVE_RAM}, reply;
-    int rc = call_locked(w, &m, fd, SAVE_MS, &reply, NULL, err);
-    if (rc)
-        return rc;
-    if (reply.len >= DIGEST_STR_SIZE)
-        reply.len = 0;
-    memcpy(digest, reply.text, reply.len);
-    digest[reply.len] = 0;
-    return digest_valid(digest) ? 0 : err_set(err, SM_EENGINE, "the VM's process sent no digest");
 }
 
 int worker_save_state(struct worker *w, int fd, const uint8_t digest[STATE_DIGEST_SIZE],
@@ -108,5 +94,5 @@ int worker_save_state(struct worker *w, int fd, const uint8_t digest[STATE_DIGES
 {
     struct control_msg m = {.type = CONTROL_SAVE_STATE, .len = STATE_DIGEST_SIZE};
     memcpy(m.text, digest, STATE_DIGEST_SIZE);
-    return call_locked(w, &m, fd, SAVE_MS, NULL, NULL, err);
+    return call_saving(w, &m, fd, NULL, err);
 }

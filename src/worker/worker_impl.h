@@ -20,7 +20,7 @@ struct worker {
     pthread_t reader;
     bool reading; /* reader is to be joined */
 
-    pthread_mutex_t calls; /* one request at a time, or a pause; taken before lock */
+    pthread_mutex_t calls; /* one request at a time; taken before lock */
 
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t changed;
