@@ -207,20 +207,11 @@ static void on_console(void *opaque, const uint8_t *data, size_t len)
 static void save(struct tiny_vm *t, struct vm *vm)
 {
     static const uint8_t digest[STATE_DIGEST_SIZE];
-    char ram_digest[DIGEST_STR_SIZE];
     struct sm_error err = {0};
-    int fd = memfd_create("tiny_state", MFD_CLOEXEC);
-    if (fd < 0)
-        give_up("a file", NULL);
-    if (vm_save_ram(vm, t->ram_fd, ram_digest, &err) != 0 ||
-        vm_save_state(vm, fd, digest, &err) != 0)
+    uint64_t pause_ns;
+    if (vm_capture(vm, t->ram_fd, &t->state, &pause_ns, &err) != 0)
         give_up("cannot save", &err);
-    off_t len = lseek(fd, 0, SEEK_END);
-    if (len <= 0 || buf_reserve(&t->state, (size_t)len) != 0 ||
-        pread(fd, t->state.data, (size_t)len, 0) != len)
-        give_up("cannot read the state", NULL);
-    t->state.len = (size_t)len;
-    close(fd);
+    state_bind(&t->state, digest);
 }
 
 static void run_and_save(struct tiny_vm *t)
@@ -237,10 +228,7 @@ static void run_and_save(struct tiny_vm *t)
     for (int ms = 0; !atomic_load(&seen); ms++)
         if (ms == 20000 || vm_wait(vm, 1, &end, &err) == 0)
             give_up("the guest did not set its devices up", &err);
-    if (vm_pause(vm, &err) != 0)
-        give_up("cannot pause", &err);
     save(t, vm);
-    vm_resume(vm);
     vm_free(vm);
 }
 
