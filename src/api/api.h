@@ -41,6 +41,8 @@ struct sm_vm {
     void (*debug)(void *opaque, const char *text, size_t len);
     void *debug_opaque;    /* borrowed */
     struct snapshot *kept; /* owned: what its snapshots say about it, without files */
+    int base_fd;           /* owned: the memory file that it was started over; -1: none */
+    char base_digest[DIGEST_STR_SIZE];
     void (*warning)(void *opaque, const char *text);
     void *warning_opaque; /* borrowed */
 };

@@ -64,8 +64,7 @@ static int sync_parent(const char *path, struct sm_error *err)
 /* Give the folder its name, unless somebody has taken that meanwhile. */
 static int name_folder(const char *temp, const char *wanted, struct sm_error *err)
 {
-    int rc = snapshot_sync(temp, err);
-    rc = rc ? rc : sync_folder(temp, err);
+    int rc = sync_folder(temp, err);
     if (!rc && renameat2(AT_FDCWD, temp, AT_FDCWD, wanted, RENAME_NOREPLACE) != 0)
         rc = errno == EEXIST
                  ? err_set(err, SM_EINVAL, "%s exists already: name a new folder", wanted)
@@ -75,9 +74,8 @@ static int name_folder(const char *temp, const char *wanted, struct sm_error *er
 
 static void remove_folder(const char *path)
 {
-    static const char *const files[] = {"ram", "state", "manifest.json"};
-    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
-        char *file = io_format("%s/%s", path, files[i]);
+    for (const char *const *name = snapshot_names; *name; name++) {
+        char *file = io_format("%s/%s", path, *name);
         if (file)
             unlink(file);
         free(file);

@@ -411,14 +411,21 @@ static void snapshot_beside_a_command(sm_vm *vm, const char *folder)
     assert_non_null(strstr(text, "\n58\n59\n"));
 }
 
-static void check_counts(sm_vm *vm)
+static void check_counts_of(sm_vm *vm, const char *file)
 {
-    int64_t a = number(vm, "cat /live"), b = a;
+    char command[64];
+    snprintf(command, sizeof command, "cat %s", file);
+    int64_t a = number(vm, command), b = a;
     for (int i = 0; i < 100 && b <= a; i++) { /* the file is empty at times */
         usleep(100000);
-        b = number(vm, "cat /live");
+        b = number(vm, command);
     }
     assert_true(b > a);
+}
+
+static void check_counts(sm_vm *vm)
+{
+    check_counts_of(vm, "/live");
 }
 
 /* Both go on from the same point: the VM, and what is started from its snapshot. */
@@ -466,6 +473,173 @@ static void test_live(void **state)
     }
 }
 
+/* ---- what differs from a base ---- */
+
+static void name_in(char *path, size_t size, const char *folder, const char *name)
+{
+    snprintf(path, size, "%s/%s", folder, name);
+}
+
+static void stat_in(const char *folder, const char *name, struct stat *st)
+{
+    char path[300];
+    name_in(path, sizeof path, folder, name);
+    if (stat(path, st) != 0)
+        fail_msg("%s is not there", path);
+}
+
+static void save_vm(sm_vm *vm, const char *folder)
+{
+    struct sm_error err = {0};
+    if (sm_vm_snapshot(vm, folder, NULL, &err))
+        fail_msg("%s", err.text);
+}
+
+static sm_vm *start_folder(struct baked *f, const char *folder)
+{
+    struct sm_error err = {0};
+    sm_image *image;
+    if (sm_image_from_snapshot(f->base.store, folder, &image, &err))
+        fail_msg("%s", err.text);
+    sm_vm *vm = start_image(image, NULL);
+    sm_image_free(image); /* which a VM does without */
+    return vm;
+}
+
+/* A VM from a snapshot is saved as what differs, over a link to the memory that it began with; so
+ * is one that was started from that, over the same; and all of it outlives the first snapshot. */
+static void test_difference(void **state)
+{
+    struct baked *f = *state;
+    char one[96], two[96], away[300], sum[80], line[80];
+    struct stat base, link, ram;
+    snprintf(one, sizeof one, "%s/difference1", f->base.home);
+    snprintf(two, sizeof two, "%s/difference2", f->base.home);
+    sm_vm *vm = start_image(f->snapshot, NULL);
+    line_of(vm, "head -c 9000000 /dev/urandom >/big; sha256sum </big", sum, sizeof sum);
+    save_vm(vm, one);
+    sm_vm_free(vm);
+    stat_in(f->folder, "ram", &base);
+    stat_in(one, "base", &link);
+    stat_in(one, "ram", &ram);
+    assert_true(link.st_ino == base.st_ino && link.st_dev == base.st_dev);
+    assert_in_range(ram.st_size, 9000000, 9000000 + (16 << 20));
+
+    vm = start_folder(f, one);
+    line_of(vm, "sha256sum </big", line, sizeof line);
+    assert_string_equal(line, sum);
+    line_of(vm, "echo second >/second; rm /big; sync", line, sizeof line);
+    save_vm(vm, two);
+    sm_vm_free(vm);
+    stat_in(two, "base", &link);
+    assert_true(link.st_ino == base.st_ino);
+
+    snprintf(away, sizeof away, "%s-away", f->folder);
+    assert_int_equal(rename(f->folder, away), 0);
+    vm = start_folder(f, two);
+    line_of(vm, "cat /second; ls /big 2>/dev/null; true", line, sizeof line);
+    assert_string_equal(line, "second");
+    sm_vm_free(vm);
+    vm = start_folder(f, one);
+    line_of(vm, "sha256sum </big", line, sizeof line);
+    assert_string_equal(line, sum);
+    sm_vm_free(vm);
+    assert_int_equal(rename(away, f->folder), 0);
+}
+
+/* On another file system there can be no link: all of memory is written. */
+static void test_difference_elsewhere(void **state)
+{
+    struct baked *f = *state;
+    struct stat here, there;
+    char folder[] = "/dev/shm/sm-api-test-XXXXXX", inside[64], command[96], line[64], path[80];
+    stat_in(f->base.home, ".", &here);
+    if (!mkdtemp(folder) || stat(folder, &there) != 0 || here.st_dev == there.st_dev) {
+        print_message("SKIP: /dev/shm is no other file system\n");
+        rmdir(folder);
+        skip();
+    }
+    snprintf(inside, sizeof inside, "%s/it", folder);
+    sm_vm *vm = start_image(f->snapshot, NULL);
+    line_of(vm, "echo there >/mark", line, sizeof line);
+    save_vm(vm, inside);
+    sm_vm_free(vm);
+    name_in(path, sizeof path, inside, "base");
+    assert_int_equal(access(path, F_OK), -1);
+    stat_in(inside, "ram", &there);
+    assert_int_equal(there.st_size, 256 << 20);
+    vm = start_folder(f, inside);
+    line_of(vm, "cat /mark", line, sizeof line);
+    assert_string_equal(line, "there");
+    check_counts_of(vm, "/count");
+    sm_vm_free(vm);
+    snprintf(command, sizeof command, "rm -r %s", folder);
+    assert_int_equal(system(command), 0);
+}
+
+static void expect_refusal(struct baked *f, const char *folder, int code, const char *word)
+{
+    struct sm_error err = {0};
+    assert_int_equal(open_copy(f, folder, &err), code);
+    if (!strstr(err.text, word))
+        fail_msg("\"%s\" does not say \"%s\"", err.text, word);
+}
+
+/* Change bytes of a file, look, change them back. */
+static void expect_change_seen(struct baked *f, const char *folder, const char *name, off_t at,
+                               uint64_t value, const char *word)
+{
+    char path[300];
+    uint64_t before;
+    name_in(path, sizeof path, folder, name);
+    int fd = open(path, O_RDWR);
+    assert_int_equal(pread(fd, &before, sizeof before, at), sizeof before);
+    assert_int_equal(pwrite(fd, &value, sizeof value, at), sizeof value);
+    expect_refusal(f, folder, SM_ECORRUPT, word);
+    assert_int_equal(pwrite(fd, &before, sizeof before, at), sizeof before);
+    close(fd);
+}
+
+static void test_damaged_difference(void **state)
+{
+    struct baked *f = *state;
+    char folder[96], ram[128], base[128], kept[128], command[600];
+    struct stat st;
+    snprintf(folder, sizeof folder, "%s/difference3", f->base.home);
+    name_in(ram, sizeof ram, folder, "ram");
+    name_in(base, sizeof base, folder, "base");
+    name_in(kept, sizeof kept, folder, "kept");
+    sm_vm *vm = start_image(f->snapshot, NULL);
+    save_vm(vm, folder);
+    sm_vm_free(vm);
+    assert_int_equal(open_copy(f, folder, NULL), 0);
+    expect_change_seen(f, folder, "ram", 16, 1 << 20, "beyond");      /* a page beyond memory */
+    expect_change_seen(f, folder, "ram", 24, UINT64_MAX, "beyond");   /* a run, likewise */
+    expect_change_seen(f, folder, "ram", 8, 1 << 30, "too many");     /* runs */
+    expect_change_seen(f, folder, "ram", 16384 + 999, 7, "checksum"); /* what is in a page */
+    assert_int_equal(rename(base, kept), 0);
+    expect_refusal(f, folder, SM_ENOTFOUND, "/base");
+    assert_int_equal(link(ram, base), 0); /* a base that has itself a base would have no end */
+    expect_refusal(f, folder, SM_ECORRUPT, "another machine's");
+    assert_int_equal(unlink(base), 0);
+    snprintf(command, sizeof command, "cp --sparse=always %s %s", kept, base);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(open_copy(f, folder, NULL), 0); /* a copy is as good */
+    expect_change_seen(f, folder, "base", 100 << 20, UINT64_MAX, "the base is damaged");
+    assert_int_equal(truncate(base, 128 << 20), 0);
+    expect_refusal(f, folder, SM_ECORRUPT, "truncated");
+    assert_int_equal(rename(kept, base), 0);
+    snprintf(command, sizeof command,
+             "sed -i 's/\\(base_digest\": \"sha256:\\)..../\\1feed/' %s/manifest.json", folder);
+    assert_int_equal(system(command), 0);
+    expect_refusal(f, folder, SM_ECORRUPT, "checksum");
+    stat_in(folder, "ram", &st);
+    for (off_t size = 0; size < st.st_size; size += 333333) {
+        assert_int_equal(truncate(ram, size), 0);
+        assert_int_equal(open_copy(f, folder, NULL), SM_ECORRUPT);
+    }
+}
+
 static void test_refusals(void **state)
 {
     struct baked *f = *state;
@@ -491,12 +665,21 @@ static void test_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_goes_on),       cmocka_unit_test(test_timers),
-        cmocka_unit_test(test_identity),      cmocka_unit_test(test_many),
-        cmocka_unit_test(test_copy_on_write), cmocka_unit_test(test_folder_goes),
-        cmocka_unit_test(test_store),         cmocka_unit_test(test_concurrent_bakes),
-        cmocka_unit_test(test_damage),        cmocka_unit_test(test_damaged_memory),
-        cmocka_unit_test(test_live),          cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_goes_on),
+        cmocka_unit_test(test_timers),
+        cmocka_unit_test(test_identity),
+        cmocka_unit_test(test_many),
+        cmocka_unit_test(test_copy_on_write),
+        cmocka_unit_test(test_folder_goes),
+        cmocka_unit_test(test_store),
+        cmocka_unit_test(test_concurrent_bakes),
+        cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_damaged_memory),
+        cmocka_unit_test(test_live),
+        cmocka_unit_test(test_difference),
+        cmocka_unit_test(test_difference_elsewhere),
+        cmocka_unit_test(test_damaged_difference),
+        cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -311,7 +311,11 @@ static int save_state(void *opaque, int fd, const uint8_t digest[STATE_DIGEST_SI
 int start_save(struct sm_vm *vm, const char *folder, uint64_t *pause_ns, struct sm_error *err)
 {
     struct capture c = {.worker = vm->worker};
-    struct snapshot_source source = {.capture = capture, .state = save_state, .opaque = &c};
+    struct snapshot_source source = {.capture = capture,
+                                     .state = save_state,
+                                     .opaque = &c,
+                                     .base_fd = vm->base_fd,
+                                     .base_digest = vm->base_digest};
     int rc = snapshot_save(vm->kept, &source, folder, err);
     *pause_ns = c.pause_ns;
     return rc;
@@ -324,6 +328,5 @@ int start_snapshot(struct sm_vm *vm, const char *const *warmup, const char *fold
         return err_set(err, SM_ENOMEM, "out of memory");
     uint64_t pause_ns;
     int rc = make_small(vm->worker, err);
-    rc = rc ? rc : start_save(vm, folder, &pause_ns, err);
-    return rc ? rc : snapshot_sync(folder, err);
+    return rc ? rc : start_save(vm, folder, &pause_ns, err);
 }

@@ -40,8 +40,8 @@ int start_identity(struct worker *worker, const struct vm_volumes *volumes, int 
 int start_describe(const sm_image *image, const struct start_files *f,
                    const struct vm_config *config, struct snapshot **out, struct sm_error *err);
 
-/* Write a running VM's snapshot into an empty folder; nothing is durable yet. *pause_ns: for how
- * long it stood still. */
+/* Write a running VM's snapshot into an empty folder, durably. *pause_ns: for how long it stood
+ * still. */
 int start_save(struct sm_vm *vm, const char *folder, uint64_t *pause_ns, struct sm_error *err);
 
 /*

@@ -3,6 +3,7 @@
  * sm_vm: a worker, and what its image says about commands. A command's connection ends in the
  * worker, so it hangs up by itself when the VM is gone.
  */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -95,8 +96,14 @@ static void keep(struct sm_vm *vm, struct start *s)
 static int restore(struct sm_vm *vm, struct start *s, const struct snapshot *snapshot,
                    struct sm_error *err)
 {
+    bool base = snapshot->base_fd >= 0;
     s->config.snapshot = snapshot;
-    return launch(vm, s, err);
+    int rc = launch(vm, s, err);
+    if (rc)
+        return rc;
+    strcpy(vm->base_digest, base ? snapshot->base_digest : snapshot->ram_digest);
+    vm->base_fd = fcntl(base ? snapshot->base_fd : snapshot->ram_fd, F_DUPFD_CLOEXEC, 0);
+    return vm->base_fd >= 0 ? 0 : err_sys(err, "cannot keep the VM's memory file open");
 }
 
 /* From the store's snapshot, if there is one that fits and is whole. */
@@ -181,6 +188,7 @@ SM_API int sm_vm_start(sm_image *image, const struct sm_vm_config *given, sm_vm 
     struct sm_vm *vm = calloc(1, sizeof *vm);
     if (!vm)
         return err_set(err, SM_ENOMEM, "out of memory");
+    vm->base_fd = -1;
     vm->console = s.given.console;
     vm->console_opaque = s.given.console_opaque;
     if (vm->console)
@@ -214,6 +222,8 @@ SM_API void sm_vm_free(sm_vm *vm)
     if (!vm)
         return;
     worker_free(vm->worker);
+    if (vm->base_fd >= 0)
+        close(vm->base_fd);
     snapshot_free(vm->kept);
     string_list_fini(&vm->env);
     free(vm->working_dir);

@@ -10,11 +10,9 @@
  */
 #include "hw/mem.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #define RAM_UNIT (2ull << 20)
 #define RAM_MIN (16ull << 20)
@@ -31,20 +29,28 @@ static int ram_region(struct mem *m, gpa_t gpa, uint8_t *hva, uint64_t len, stru
     return 0;
 }
 
-static int map_file(struct mem *m, int fd, struct sm_error *err)
+int mem_lay(struct mem *m, uint64_t offset, uint64_t len, int fd, uint64_t at, struct sm_error *err)
 {
-    uint64_t offset = 0;
+    uint64_t start = 0; /* of the region, in RAM */
 
-    m->file = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-    if (m->file < 0)
-        return err_sys(err, "cannot keep the file of guest memory open");
-    for (unsigned i = 0; i < m->n_regions; i++) {
-        struct mem_region *r = &m->regions[i];
+    if (offset > m->ram_bytes || len > m->ram_bytes - offset)
+        return err_set(err, SM_EINVAL, "a file is mapped beyond guest memory");
+    for (unsigned i = 0; len != 0 && i < m->n_regions; i++) {
+        const struct mem_region *r = &m->regions[i];
 
-        if (mmap(r->hva, r->len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE,
-                 fd, (off_t)offset) == MAP_FAILED)
-            return err_sys(err, "cannot map the file of guest memory");
-        offset += r->len;
+        if (!r->ram)
+            continue;
+        if (offset - start < r->len) {
+            uint64_t part = r->len - (offset - start) < len ? r->len - (offset - start) : len;
+
+            if (mmap(r->hva + (offset - start), part, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd, (off_t)at) == MAP_FAILED)
+                return err_sys(err, "cannot map the file of guest memory");
+            offset += part;
+            at += part;
+            len -= part;
+        }
+        start += r->len;
     }
     return 0;
 }
@@ -53,7 +59,10 @@ int mem_new_from(uint64_t ram_bytes, int fd, struct mem **out, struct sm_error *
 {
     int rc = mem_new(ram_bytes, out, err);
 
-    rc = rc ? rc : map_file(*out, fd, err);
+    if (rc != 0)
+        return rc;
+    rc = mem_lay(*out, 0, ram_bytes, fd, 0, err);
+    (*out)->from_file = true;
     if (rc != 0) {
         mem_free(*out);
         *out = NULL;
@@ -77,7 +86,6 @@ int mem_new(uint64_t ram_bytes, struct mem **out, struct sm_error *err)
     m = calloc(1, sizeof *m);
     if (m == NULL)
         return err_set(err, SM_ENOMEM, "out of memory");
-    m->file = -1;
     m->ram_bytes = ram_bytes;
     m->reserve_len = ram_bytes + 4 * GUARD; /* the fourth guard's worth is room to align */
     m->reserve = mmap(NULL, m->reserve_len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -106,8 +114,6 @@ void mem_free(struct mem *m)
         return;
     if (m->reserve != NULL)
         munmap(m->reserve, m->reserve_len);
-    if (m->file >= 0)
-        close(m->file);
     free(m);
 }
 

@@ -35,8 +35,8 @@ struct mem {
     struct mem_region regions[MEM_MAX_REGIONS]; /* sorted by gpa, not overlapping */
     unsigned n_regions;
     uint64_t ram_bytes;
-    int file;      /* owned: what RAM was mapped from, or -1 */
-    void *reserve; /* owned: the mapping that RAM and its guards live in */
+    bool from_file; /* RAM began as a private mapping */
+    void *reserve;  /* owned: the mapping that RAM and its guards live in */
     size_t reserve_len;
     /* Called after the host wrote guest RAM ("DMA"), so that the software CPU drops stale code. */
     void (*on_write)(void *opaque, gpa_t gpa, uint64_t len);
@@ -47,10 +47,13 @@ struct mem {
 int mem_new(uint64_t ram_bytes, struct mem **out, struct sm_error *err);
 /*
  * The same with contents: a private, copy-on-write mapping of a file of exactly ram_bytes, RAM from
- * 0 up without the hole. The file is never written, and must not be cut short while mapped. fd is
- * duplicated.
+ * 0 up without the hole. The file is never written, and must not be cut short while mapped.
  */
 int mem_new_from(uint64_t ram_bytes, int fd, struct mem **out, struct sm_error *err);
+/* Map len bytes of another file over it in the same way, from this offset of RAM on. Before the
+ * first vCPU runs. All in whole pages. */
+int mem_lay(struct mem *m, uint64_t offset, uint64_t len, int fd, uint64_t at,
+            struct sm_error *err);
 void mem_free(struct mem *m);
 
 /* Show len bytes (page multiples) of host memory at gpa. hva is borrowed and must outlive m. */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Saving RAM touches only what exists: pages that the host never gave to the guest are known from
- * /proc/self/pagemap, and for RAM that came from a snapshot, from the holes of its file.
+ * Saving RAM touches only what exists: which pages the host gave to the guest is known from
+ * /proc/self/pagemap, and so is which of them are the guest's own and no longer a file's.
  */
 #include "vm/ram.h"
 
@@ -17,15 +17,13 @@
 
 #define PAGE MEM_PAGE_SIZE
 #define CHUNK 512u /* pages looked at together */
-#define PRESENT                                                                                    \
-    (3ull << 62) /* in memory, or swapped out (Documentation/admin-guide/mm/pagemap)               \
-                  */
+/* Documentation/admin-guide/mm/pagemap: in memory, or swapped out; and of a file */
+#define PRESENT (3ull << 62)
+#define OF_FILE (1ull << 61)
 
 struct saver {
     const struct mem *mem;
-    int fd, pagemap;   /* pagemap -1: unknown, look at every page */
-    uint64_t data_end; /* of the base file's extent that was found last */
-    uint64_t data_start;
+    int fd, pagemap; /* pagemap -1: unknown, look at every page */
 };
 
 static bool is_zero(const uint8_t *page)
@@ -45,26 +43,7 @@ static void hash_page(struct hash *h, uint64_t number, const void *data)
     hash_update(h, data, PAGE);
 }
 
-/* jail(main): lseek pread64 pwrite64 ftruncate */
-/* Does the file that RAM came from have data at this offset? */
-static bool base_has_data(struct saver *s, uint64_t offset)
-{
-    if (s->mem->file < 0)
-        return false;
-    if (offset >= s->data_end) {
-        off_t start = lseek(s->mem->file, (off_t)offset, SEEK_DATA);
-        if (start < 0) { /* none up to the end; or no such call on this file system */
-            s->data_start = errno == ENXIO ? UINT64_MAX : offset;
-            s->data_end = UINT64_MAX;
-        } else {
-            off_t end = lseek(s->mem->file, start, SEEK_HOLE);
-            s->data_start = (uint64_t)start;
-            s->data_end = end < 0 ? UINT64_MAX : (uint64_t)end;
-        }
-    }
-    return offset + PAGE > s->data_start;
-}
-
+/* jail(main): pread64 pwrite64 ftruncate */
 static void read_pagemap(const struct saver *s, const uint8_t *hva, unsigned n, uint64_t *map)
 {
     size_t want = n * sizeof *map;
@@ -82,13 +61,13 @@ static int save_chunk(struct saver *s, uint8_t *hva, unsigned n, uint64_t offset
     read_pagemap(s, hva, n, map);
     for (unsigned i = 0; i <= n; i++) {
         uint8_t *page = hva + i * PAGE;
-        bool known = i < n && (map[i] & PRESENT || base_has_data(s, offset + i * PAGE));
+        bool known = i < n && map[i] & PRESENT;
         bool data = known && !is_zero(page);
         if (!data && run &&
             io_pwrite_full(s->fd, page - run * PAGE, run * PAGE, offset + (i - run) * PAGE))
             return -1;
         run = data ? run + 1 : 0;
-        bool zero = known && !data && s->mem->file < 0;
+        bool zero = known && !data;
         if (!zero && zeros)
             madvise(page - zeros * PAGE, zeros * PAGE, MADV_DONTNEED);
         zeros = zero ? zeros + 1 : 0;
@@ -166,6 +145,156 @@ int ram_digest(int fd, uint64_t size, char digest[DIGEST_STR_SIZE], struct sm_er
     if (h)
         hash_final(h, digest);
     hash_free(h);
+    free(buffer);
+    return rc;
+}
+
+/* ---- over a base ---- */
+
+static void set_bits(uint64_t *bits, uint64_t first, uint64_t n)
+{
+    for (uint64_t i = first; i < first + n; i++)
+        bits[i / 64] |= 1ull << i % 64;
+}
+
+/* The pages that are this process's own: what is still the base's is a page of a file. */
+static void find_own(const struct saver *s, uint64_t *bits)
+{
+    uint64_t map[CHUNK], page = 0;
+    for (unsigned r = 0; r < s->mem->n_regions; r++) {
+        const struct mem_region *region = &s->mem->regions[r];
+        uint64_t end = page + region->len / PAGE;
+        if (!region->ram)
+            continue;
+        for (const uint8_t *hva = region->hva; page < end; hva += CHUNK * PAGE) {
+            unsigned n = end - page < CHUNK ? (unsigned)(end - page) : CHUNK;
+            read_pagemap(s, hva, n, map);
+            for (unsigned i = 0; i < n; i++)
+                if (map[i] & PRESENT && !(map[i] & OF_FILE))
+                    set_bits(bits, page + i, 1);
+            page += n;
+        }
+    }
+}
+
+/* One run, which may go on behind the hole, to this offset of the file. */
+static int write_run(const struct saver *s, const struct delta_run *run, uint64_t at)
+{
+    uint64_t start = 0, offset = run->first * PAGE, left = run->pages * PAGE;
+    for (unsigned r = 0; left && r < s->mem->n_regions; r++) {
+        const struct mem_region *region = &s->mem->regions[r];
+        if (!region->ram)
+            continue;
+        if (offset - start < region->len) {
+            uint64_t in = offset - start;
+            uint64_t part = region->len - in < left ? region->len - in : left;
+            if (io_pwrite_full(s->fd, region->hva + in, part, at) != 0)
+                return -1;
+            offset += part;
+            at += part;
+            left -= part;
+        }
+        start += region->len;
+    }
+    return 0;
+}
+
+static int write_runs(const struct saver *s, const struct delta *d, struct sm_error *err)
+{
+    uint64_t at = DELTA_HEADER_SIZE;
+    int rc = delta_write(d, s->fd, err);
+    for (unsigned i = 0; !rc && i < d->n; i++) {
+        if (write_run(s, &d->runs[i], at) != 0)
+            rc = err_sys(err, "cannot write the guest's memory");
+        at += d->runs[i].pages * PAGE;
+    }
+    return rc;
+}
+
+int ram_save_delta(const struct mem *m, int pagemap, const struct delta *over, int fd,
+                   struct sm_error *err)
+{
+    struct saver s = {.mem = m, .fd = fd, .pagemap = pagemap};
+    uint64_t n_pages = m->ram_bytes / PAGE;
+    uint64_t *bits = calloc((n_pages + 63) / 64, sizeof *bits);
+    struct delta *d = malloc(sizeof *d);
+    int rc = bits && d ? 0 : err_set(err, SM_ENOMEM, "out of memory");
+    if (!rc) {
+        find_own(&s, bits);
+        for (unsigned i = 0; over && i < over->n; i++)
+            set_bits(bits, over->runs[i].first, over->runs[i].pages);
+        delta_cover(d, bits, n_pages);
+        rc = write_runs(&s, d, err);
+    }
+    free(d);
+    free(bits);
+    return rc;
+}
+
+int ram_lay(struct mem *m, const struct delta *d, int fd, struct sm_error *err)
+{
+    uint64_t at = DELTA_HEADER_SIZE;
+    int rc = 0;
+    for (unsigned i = 0; !rc && i < d->n; i++) {
+        rc = mem_lay(m, d->runs[i].first * PAGE, d->runs[i].pages * PAGE, fd, at, err);
+        at += d->runs[i].pages * PAGE;
+    }
+    return rc;
+}
+
+static int copy_bytes(int from, uint64_t at, uint64_t len, int to, uint64_t to_at, uint8_t *buffer,
+                      struct sm_error *err)
+{
+    while (len) {
+        size_t want = len < CHUNK * PAGE ? (size_t)len : CHUNK * PAGE;
+        ssize_t n = pread(from, buffer, want, (off_t)at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n < 0 ? err_sys(err, "cannot read the guest's memory")
+                         : err_set(err, SM_ECORRUPT, "the memory file is truncated");
+        if (io_pwrite_full(to, buffer, (size_t)n, to_at) != 0)
+            return err_sys(err, "cannot write the guest's memory");
+        at += (uint64_t)n;
+        to_at += (uint64_t)n;
+        len -= (uint64_t)n;
+    }
+    return 0;
+}
+
+static int copy_data(int from, uint64_t size, int to, uint8_t *buffer, struct sm_error *err)
+{
+    int rc = 0;
+    for (uint64_t at = 0; !rc && at < size;) {
+        off_t start = lseek(from, (off_t)at, SEEK_DATA), end = 0;
+        if (start < 0 && errno == ENXIO)
+            break;
+        if (start < 0 || (end = lseek(from, start, SEEK_HOLE)) < 0)
+            return err_sys(err, "cannot read the guest's memory");
+        uint64_t to_here = (uint64_t)end < size ? (uint64_t)end : size;
+        rc = copy_bytes(from, (uint64_t)start, to_here - (uint64_t)start, to, (uint64_t)start,
+                        buffer, err);
+        at = to_here;
+    }
+    return rc;
+}
+
+int ram_merge(int base, int fd, uint64_t size, int out, struct sm_error *err)
+{
+    uint64_t at = DELTA_HEADER_SIZE;
+    uint8_t *buffer = malloc(CHUNK * PAGE);
+    struct delta *d = malloc(sizeof *d);
+    int rc = buffer && d ? 0 : err_set(err, SM_ENOMEM, "out of memory");
+    rc = rc ? rc : delta_read(d, fd, size, err);
+    rc = rc ? rc : copy_data(base, size, out, buffer, err);
+    for (unsigned i = 0; !rc && i < d->n; i++) {
+        uint64_t len = d->runs[i].pages * PAGE;
+        rc = copy_bytes(fd, at, len, out, d->runs[i].first * PAGE, buffer, err);
+        at += len;
+    }
+    if (!rc && ftruncate(out, (off_t)size) != 0)
+        rc = err_sys(err, "cannot write the guest's memory");
+    free(d);
     free(buffer);
     return rc;
 }

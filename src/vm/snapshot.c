@@ -17,6 +17,8 @@
 
 #define MANIFEST_MAX (1u << 20)
 
+const char *const snapshot_names[] = {"ram", "base", "state", "manifest.json", NULL};
+
 /* ---- saving ---- */
 
 static int create(const char *dir, const char *name, int *fd, struct sm_error *err)
@@ -41,17 +43,30 @@ static int open_file(const char *dir, const char *name, int *fd, struct sm_error
     return rc;
 }
 
-/* Close a file that was written with this result. */
+/* Make a file durable that was written with this result, and close it. */
 static int finish(int fd, int rc, const char *dir, const char *name, struct sm_error *err)
 {
+    if (!rc && fsync(fd) != 0)
+        rc = err_sys(err, "cannot write %s/%s to disk", dir, name);
     if (close(fd) != 0 && !rc)
         rc = err_sys(err, "cannot write %s/%s", dir, name);
     return rc;
 }
 
+/* One without a name, gone when closed. */
+static int create_unnamed(const char *dir, int *fd, struct sm_error *err)
+{
+    char *path = io_format("%s/delta", dir);
+    int rc = path ? create(dir, "delta", fd, err) : err_set(err, SM_ENOMEM, "out of memory");
+    if (!rc)
+        unlink(path);
+    free(path);
+    return rc;
+}
+
 /* The digest takes longer than all else, and waits until the VM goes on. */
-static int write_ram(const struct snapshot_source *from, const char *dir, struct snapshot *s,
-                     struct sm_error *err)
+static int write_whole(const struct snapshot_source *from, const char *dir, struct snapshot *s,
+                       struct sm_error *err)
 {
     int fd;
     int rc = create(dir, "ram", &fd, err);
@@ -60,6 +75,62 @@ static int write_ram(const struct snapshot_source *from, const char *dir, struct
     rc = from->capture(from->opaque, fd, err);
     rc = rc ? rc : ram_digest(fd, s->memory_bytes, s->ram_digest, err);
     return finish(fd, rc, dir, "ram", err);
+}
+
+/* The base is on another file system, or has no name any more: take what differs, then put both
+ * together. */
+static int write_merged(const struct snapshot_source *from, const char *dir, struct snapshot *s,
+                        struct sm_error *err)
+{
+    int delta, fd;
+    int rc = create_unnamed(dir, &delta, err);
+    if (rc)
+        return rc;
+    rc = from->capture(from->opaque, delta, err);
+    rc = rc ? rc : create(dir, "ram", &fd, err);
+    if (!rc) {
+        rc = ram_merge(from->base_fd, delta, s->memory_bytes, fd, err);
+        rc = rc ? rc : ram_digest(fd, s->memory_bytes, s->ram_digest, err);
+        rc = finish(fd, rc, dir, "ram", err);
+    }
+    close(delta);
+    return rc;
+}
+
+static int write_delta(const struct snapshot_source *from, const char *dir, struct snapshot *s,
+                       struct sm_error *err)
+{
+    int fd;
+    int rc = create(dir, "ram", &fd, err);
+    if (rc)
+        return rc;
+    strcpy(s->base_digest, from->base_digest);
+    rc = from->capture(from->opaque, fd, err);
+    if (!rc && strcmp(s->base_digest, SNAPSHOT_UNHASHED) == 0)
+        rc = ram_digest(from->base_fd, s->memory_bytes, s->base_digest, err);
+    if (!rc && fsync(from->base_fd) != 0)
+        rc = err_sys(err, "cannot write %s/base to disk", dir);
+    if (!rc && hash_file(fd, UINT64_MAX, NULL, NULL, s->ram_digest) < 0)
+        rc = err_sys(err, "cannot read the guest's memory");
+    return finish(fd, rc, dir, "ram", err);
+}
+
+static bool link_base(int fd, const char *dir)
+{
+    char *from = io_format("/proc/self/fd/%d", fd), *to = io_format("%s/base", dir);
+    bool linked = from && to && linkat(AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW) == 0;
+    free(from);
+    free(to);
+    return linked;
+}
+
+static int write_ram(const struct snapshot_source *from, const char *dir, struct snapshot *s,
+                     struct sm_error *err)
+{
+    if (from->base_fd < 0)
+        return write_whole(from, dir, s, err);
+    return link_base(from->base_fd, dir) ? write_delta(from, dir, s, err)
+                                         : write_merged(from, dir, s, err);
 }
 
 static int write_state(const struct snapshot_source *from, const char *dir, const uint8_t *digest,
@@ -85,7 +156,7 @@ static struct snapshot *new_snapshot(void)
 {
     struct snapshot *s = calloc(1, sizeof *s);
     if (s)
-        s->ram_fd = s->state_fd = -1;
+        s->ram_fd = s->state_fd = s->base_fd = -1;
     return s;
 }
 
@@ -114,7 +185,7 @@ int snapshot_describe(const struct vm_config *config, const char *const *layer_i
 int snapshot_save(const struct snapshot *machine, const struct snapshot_source *from,
                   const char *dir, struct sm_error *err)
 {
-    struct snapshot s = *machine; /* borrows all of it */
+    struct snapshot s = *machine; /* borrows all of it; without a base */
     char *manifest = NULL;
     int rc = write_ram(from, dir, &s, err);
     rc = rc ? rc : snapshot_manifest_build(&s, &manifest, err);
@@ -124,22 +195,6 @@ int snapshot_save(const struct snapshot *machine, const struct snapshot_source *
     }
     rc = rc ? rc : write_manifest(dir, manifest, err);
     free(manifest);
-    return rc;
-}
-
-int snapshot_sync(const char *dir, struct sm_error *err)
-{
-    static const char *const names[] = {"ram", "state", "manifest.json"};
-    int rc = 0;
-    for (size_t i = 0; !rc && i < sizeof names / sizeof names[0]; i++) {
-        int fd;
-        rc = open_file(dir, names[i], &fd, err);
-        if (rc)
-            break;
-        if (fsync(fd) != 0)
-            rc = err_sys(err, "cannot write %s/%s to disk", dir, names[i]);
-        close(fd);
-    }
     return rc;
 }
 
@@ -161,32 +216,62 @@ static int open_manifest(const char *dir, struct snapshot *s, struct sm_error *e
     return rc;
 }
 
+/* Compare a digest of memory with the one in the manifest. */
+static int check_digest(int rc, const char *found, const char *wanted, const char *what,
+                        struct sm_error *err)
+{
+    return rc || strcmp(found, wanted) == 0
+               ? rc
+               : err_set(err, SM_ECORRUPT, "%s is damaged (checksum)", what);
+}
+
 static int check_ram(const struct snapshot *s, struct sm_error *err)
 {
     char digest[DIGEST_STR_SIZE];
-    int rc = ram_digest(s->ram_fd, s->memory_bytes, digest, err);
-    if (!rc && strcmp(digest, s->ram_digest) != 0)
-        rc = err_set(err, SM_ECORRUPT, "the memory file is damaged (checksum)");
+    if (s->base_fd < 0) {
+        int rc = ram_digest(s->ram_fd, s->memory_bytes, digest, err);
+        return check_digest(rc, digest, s->ram_digest, "the memory file", err);
+    }
+    int rc = 0;
+    if (hash_file(s->ram_fd, UINT64_MAX, NULL, NULL, digest) < 0)
+        rc = err_sys(err, "cannot read the memory file");
+    rc = check_digest(rc, digest, s->ram_digest, "the memory file", err);
+    rc = rc ? rc : ram_digest(s->base_fd, s->memory_bytes, digest, err);
+    return check_digest(rc, digest, s->base_digest, "the base", err);
+}
+
+/* Take the files of what the manifest was read into, and check them. */
+static int take_files(struct snapshot *s, int state, int ram, int base, struct sm_error *err)
+{
+    int rc = snapshot_read(s, state, ram, base, err);
+    struct state_file *file = malloc(sizeof *file);
+    struct delta *delta = malloc(sizeof *delta);
+    if (!rc && (!file || !delta))
+        rc = err_set(err, SM_ENOMEM, "out of memory");
+    rc = rc ? rc : state_open(file, s->state.data, s->state.len, s->digest, err);
+    if (!rc && base >= 0)
+        rc = delta_read(delta, ram, s->memory_bytes, err);
+    free(delta);
+    free(file);
     return rc;
 }
 
 static int open_files(const char *dir, bool verify_ram, struct snapshot *s, struct sm_error *err)
 {
-    int state = -1, ram = -1;
+    int state = -1, ram = -1, base = -1;
     int rc = open_manifest(dir, s, err);
     rc = rc ? rc : open_file(dir, "state", &state, err);
     rc = rc ? rc : open_file(dir, "ram", &ram, err);
-    if (!rc) {
-        rc = snapshot_read(s, state, ram, err);
-    } else if (state >= 0) {
-        close(state);
+    if (!rc && s->base_digest[0])
+        rc = open_file(dir, "base", &base, err);
+    if (rc) {
+        if (state >= 0)
+            close(state);
+        if (ram >= 0)
+            close(ram);
+        return rc;
     }
-    if (!rc) {
-        struct state_file *file = malloc(sizeof *file);
-        rc = file ? state_open(file, s->state.data, s->state.len, s->digest, err)
-                  : err_set(err, SM_ENOMEM, "out of memory");
-        free(file);
-    }
+    rc = take_files(s, state, ram, base, err);
     return rc || !verify_ram ? rc : check_ram(s, err);
 }
 
@@ -213,6 +298,8 @@ void snapshot_free(struct snapshot *s)
         close(s->ram_fd);
     if (s->state_fd >= 0)
         close(s->state_fd);
+    if (s->base_fd >= 0)
+        close(s->base_fd);
     free(s->layer_ids);
     json_decref(s->document);
     buf_fini(&s->state);

@@ -4,7 +4,9 @@
  *
  *   manifest.json   what machine it is, and which layers it needs
  *   state           registers and devices (hw/state.h), bound to the manifest by its SHA-256
- *   ram             guest memory as a sparse file (ram.h)
+ *   ram             guest memory as a sparse file (ram.h); or, with a base, what differs (delta.h)
+ *   base            the memory file of the snapshot that the machine was started from: a hard link,
+ *                   so that it stays when that snapshot goes
  *
  * A snapshot is read only: restoring maps RAM copy-on-write and builds a new VM. Everything read is
  * hostile: it is checked before it is used, and a damaged or foreign snapshot is one clear error.
@@ -19,7 +21,11 @@
 #include "hw/state.h"
 #include "vm/vm.h"
 
-#define SNAPSHOT_FORMAT 1
+#define SNAPSHOT_FORMAT 1      /* of one without a base */
+#define SNAPSHOT_FORMAT_BASE 2 /* with one */
+/* In place of a digest of memory that nobody has computed, as nothing was written that could be
+ * damaged. No memory has it. */
+#define SNAPSHOT_UNHASHED "sha256:0000000000000000000000000000000000000000000000000000000000000000"
 
 /* A running VM, in this process or another, which writes into empty files: its RAM as it stands
  * still for a moment; then its state of that moment, which belongs to the manifest with this
@@ -29,6 +35,8 @@ struct snapshot_source {
     int (*state)(void *opaque, int fd, const uint8_t digest[STATE_DIGEST_SIZE],
                  struct sm_error *err);
     void *opaque;
+    int base_fd;             /* borrowed: what capture writes lies over this file; -1: it is all */
+    const char *base_digest; /* its digest, or SNAPSHOT_UNHASHED */
 };
 
 struct snapshot;
@@ -37,12 +45,13 @@ struct snapshot;
  * it. */
 int snapshot_describe(const struct vm_config *config, const char *const *layer_ids,
                       json_t *document, struct snapshot **out, struct sm_error *err);
-/* Write the files of a machine into an existing empty folder. On error some may be there: the
- * folder is to be thrown away. */
+/* Write the files of a machine into an existing empty folder, durably but for its own name: over
+ * its base, if that can be linked there, else whole. On error some may be there: the folder is to
+ * be thrown away. */
 int snapshot_save(const struct snapshot *machine, const struct snapshot_source *from,
                   const char *dir, struct sm_error *err);
-/* Make what snapshot_save() wrote durable, but for the folder's own name. */
-int snapshot_sync(const char *dir, struct sm_error *err);
+/* All names that such a folder may have in it; NULL-terminated. */
+extern const char *const snapshot_names[];
 
 /*
  * The VM's side of it (vm_state.c): pause, write RAM into an empty file, append the state to what
@@ -64,23 +73,25 @@ struct snapshot {
     unsigned n_volumes;                 /* disks, none of which was in use yet */
     json_t *document;                   /* owned: an object */
     char ram_digest[DIGEST_STR_SIZE];
-    int ram_fd, state_fd;              /* owned */
+    char base_digest[DIGEST_STR_SIZE]; /* "": there is no base */
+    int ram_fd, state_fd, base_fd;     /* owned; -1: none */
     struct buf state;                  /* the file's bytes */
     uint8_t digest[STATE_DIGEST_SIZE]; /* of the manifest */
 };
 
 /*
  * Open and check all but the values in the state file, which vm_new() checks. verify_ram: also that
- * memory is what was saved, which reads all of it; without it only its size is checked.
+ * memory is what was saved, which reads all of it; without it only sizes are checked.
  * SM_ENOTFOUND: no such folder; SM_ECORRUPT: truncated, damaged (checksum), or no snapshot;
  * SM_EUNSUPPORTED: another format version; SM_EIO, SM_ENOMEM.
  */
 int snapshot_open(const char *dir, bool verify_ram, struct snapshot **out, struct sm_error *err);
 void snapshot_free(struct snapshot *s); /* NULL is fine; VMs made from it live on */
 
-/* vm_state.c: take both files, whatever comes; read the state and check their sizes. All but the
- * files is filled in already. Errors as of snapshot_open(). */
-int snapshot_read(struct snapshot *s, int state_fd, int ram_fd, struct sm_error *err);
+/* vm_state.c: take the files, whatever comes; read the state and check the sizes of it and of all
+ * memory. base_fd: -1 when there is none. All but the files is filled in already. Errors as of
+ * snapshot_open(). */
+int snapshot_read(struct snapshot *s, int state_fd, int ram_fd, int base_fd, struct sm_error *err);
 
 /* snapshot_manifest.c. The caller frees *text. */
 int snapshot_manifest_build(const struct snapshot *s, char **text, struct sm_error *err);

@@ -19,10 +19,16 @@ static json_t *layer_list(const struct snapshot *s)
 int snapshot_manifest_build(const struct snapshot *s, char **text, struct sm_error *err)
 {
     json_t *doc =
-        json_pack("{s:i, s:I, s:i, s:s, s:s, s:o, s:i, s:s, s:O}", "format", SNAPSHOT_FORMAT,
-                  "memory", (json_int_t)s->memory_bytes, "vcpus", (int)s->vcpus, "cpu_model",
-                  s->cpu_model, "cpu_vendor", s->cpu_vendor, "layers", layer_list(s), "volumes",
+        json_pack("{s:i, s:I, s:i, s:s, s:s, s:o, s:i, s:s, s:O}", "format",
+                  s->base_digest[0] ? SNAPSHOT_FORMAT_BASE : SNAPSHOT_FORMAT, "memory",
+                  (json_int_t)s->memory_bytes, "vcpus", (int)s->vcpus, "cpu_model", s->cpu_model,
+                  "cpu_vendor", s->cpu_vendor, "layers", layer_list(s), "volumes",
                   (int)s->n_volumes, "ram_digest", s->ram_digest, "document", s->document);
+    if (doc && s->base_digest[0] &&
+        json_object_set_new(doc, "base_digest", json_string(s->base_digest)) != 0) {
+        json_decref(doc);
+        doc = NULL;
+    }
     *text = doc ? json_dumps(doc, JSON_INDENT(1)) : NULL;
     json_decref(doc);
     return *text ? 0 : err_set(err, SM_ENOMEM, "out of memory");
@@ -76,14 +82,25 @@ static int take_layers(const json_t *doc, struct snapshot *s, struct sm_error *e
     return 0;
 }
 
-static int take_format(const json_t *doc, struct sm_error *err)
+static int take_digest(const json_t *doc, const char *key, char out[DIGEST_STR_SIZE],
+                       struct sm_error *err)
+{
+    int rc = take_text(doc, key, out, DIGEST_STR_SIZE, err);
+    return rc || digest_valid(out) ? rc : bad(err, key);
+}
+
+/* And what only one of the formats has. */
+static int take_format(const json_t *doc, struct snapshot *s, struct sm_error *err)
 {
     int64_t format;
     int rc = take_number(doc, "format", 1, INT32_MAX, &format, err);
-    if (!rc && format != SNAPSHOT_FORMAT)
-        rc = err_set(err, SM_EUNSUPPORTED,
-                     "the snapshot has format version %d; this version reads %d: bake it again",
-                     (int)format, SNAPSHOT_FORMAT);
+    if (!rc && format > SNAPSHOT_FORMAT_BASE)
+        rc =
+            err_set(err, SM_EUNSUPPORTED,
+                    "the snapshot has format version %d; this version reads 1 to %d: bake it again",
+                    (int)format, SNAPSHOT_FORMAT_BASE);
+    if (!rc && format == SNAPSHOT_FORMAT_BASE)
+        rc = take_digest(doc, "base_digest", s->base_digest, err);
     return rc;
 }
 
@@ -91,12 +108,12 @@ static int take_all(const json_t *doc, struct snapshot *s, struct sm_error *err)
 {
     int64_t memory = 0, vcpus = 0, volumes = 0;
     json_t *document;
-    int rc = take_format(doc, err);
+    int rc = take_format(doc, s, err);
     rc = rc ? rc : take_number(doc, "memory", 0, INT64_MAX, &memory, err);
     rc = rc ? rc : take_number(doc, "vcpus", 1, ENGINE_MAX_VCPUS, &vcpus, err);
     rc = rc ? rc : take_text(doc, "cpu_model", s->cpu_model, sizeof s->cpu_model, err);
     rc = rc ? rc : take_text(doc, "cpu_vendor", s->cpu_vendor, sizeof s->cpu_vendor, err);
-    rc = rc ? rc : take_text(doc, "ram_digest", s->ram_digest, sizeof s->ram_digest, err);
+    rc = rc ? rc : take_digest(doc, "ram_digest", s->ram_digest, err);
     rc = rc ? rc : take_layers(doc, s, err);
     if (!rc && json_object_get(doc, "volumes"))
         rc = take_number(doc, "volumes", 0, VM_MAX_VOLUMES, &volumes, err);
@@ -105,8 +122,6 @@ static int take_all(const json_t *doc, struct snapshot *s, struct sm_error *err)
         return rc;
     if (!document)
         return bad(err, "document");
-    if (!digest_valid(s->ram_digest))
-        return bad(err, "ram_digest");
     s->memory_bytes = (uint64_t)memory;
     s->vcpus = (unsigned)vcpus;
     s->n_volumes = (unsigned)volumes;

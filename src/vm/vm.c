@@ -110,9 +110,10 @@ static int build(struct vm *vm, const struct vm_config *config, struct sm_error 
     vm->end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (vm->end_fd < 0)
         return err_sys(err, "cannot create an eventfd");
-    int rc = config->snapshot
-                 ? mem_new_from(config->memory_bytes, config->snapshot->ram_fd, &vm->mem, err)
-                 : mem_new(config->memory_bytes, &vm->mem, err);
+    const struct snapshot *from = config->snapshot;
+    int rc = from ? mem_new_from(config->memory_bytes,
+                                 from->base_fd >= 0 ? from->base_fd : from->ram_fd, &vm->mem, err)
+                  : mem_new(config->memory_bytes, &vm->mem, err);
     if (!rc)
         rc = loop_new(&vm->loop, err);
     if (!rc)
@@ -189,6 +190,7 @@ void vm_free(struct vm *vm)
     vm_devices_free(vm);
     loop_free(vm->loop);
     mem_free(vm->mem);
+    free(vm->over);
     console_fini(&vm->console);
     lines_fini(&vm->lines);
     pthread_cond_destroy(&vm->changed);

@@ -16,6 +16,7 @@
 #include "hw/bus.h"
 #include "hw/mem.h"
 #include "vm/console.h"
+#include "vm/delta.h"
 #include "vm/lines.h"
 #include "vm/power.h"
 #include "vm/vm.h"
@@ -42,6 +43,7 @@ struct vm {
 
     /* In the order in which they are built; freed in reverse. All owned. */
     struct mem *mem;
+    struct delta *over; /* what the snapshot laid over its base, or NULL */
     struct bus mmio, ports;
     struct loop *loop;
     struct lines lines;

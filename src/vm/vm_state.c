@@ -80,7 +80,9 @@ int vm_capture(struct vm *vm, int ram_fd, struct buf *state, uint64_t *pause_ns,
     if (rc)
         return rc;
     rc = build_state(vm, state, err);
-    rc = rc ? rc : ram_save(vm->mem, vm->pagemap_fd, ram_fd, err);
+    if (!rc)
+        rc = vm->mem->from_file ? ram_save_delta(vm->mem, vm->pagemap_fd, vm->over, ram_fd, err)
+                                : ram_save(vm->mem, vm->pagemap_fd, ram_fd, err);
     vm_resume(vm);
     *pause_ns = clock_ns() - began;
     if (rc)
@@ -90,11 +92,12 @@ int vm_capture(struct vm *vm, int ram_fd, struct buf *state, uint64_t *pause_ns,
 
 /* ---- loading ---- */
 
-int snapshot_read(struct snapshot *s, int state_fd, int ram_fd, struct sm_error *err)
+int snapshot_read(struct snapshot *s, int state_fd, int ram_fd, int base_fd, struct sm_error *err)
 {
     struct stat st;
     s->state_fd = state_fd;
     s->ram_fd = ram_fd;
+    s->base_fd = base_fd;
     if (fstat(state_fd, &st) != 0)
         return err_sys(err, "cannot look at the state file");
     if (!S_ISREG(st.st_mode) || st.st_size > STATE_MAX)
@@ -106,7 +109,7 @@ int snapshot_read(struct snapshot *s, int state_fd, int ram_fd, struct sm_error 
     if (n < 0)
         return err_sys(err, "cannot read the state file");
     s->state.len = (size_t)n;
-    if (fstat(ram_fd, &st) != 0)
+    if (fstat(base_fd >= 0 ? base_fd : ram_fd, &st) != 0)
         return err_sys(err, "cannot look at the memory file");
     if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != s->memory_bytes)
         return err_set(err, SM_ECORRUPT, "the memory file is truncated, or another machine's");
@@ -146,6 +149,16 @@ static int load_devices(struct vm *vm, struct state_file *file, struct sm_error 
     return rc ? rc : state_finish(file, err);
 }
 
+/* Memory of a snapshot with a base, whose own is mapped already. */
+static int load_delta(struct vm *vm, const struct snapshot *s, struct sm_error *err)
+{
+    vm->over = malloc(sizeof *vm->over);
+    if (!vm->over)
+        return err_set(err, SM_ENOMEM, "out of memory");
+    int rc = delta_read(vm->over, s->ram_fd, s->memory_bytes, err);
+    return rc ? rc : ram_lay(vm->mem, vm->over, s->ram_fd, err);
+}
+
 int vm_load(struct vm *vm, const struct snapshot *s, struct sm_error *err)
 {
     /* The model has the host's vendor, and a running guest would notice another. */
@@ -158,6 +171,8 @@ int vm_load(struct vm *vm, const struct snapshot *s, struct sm_error *err)
     struct state_file *file = malloc(sizeof *file);
     int rc = file ? state_open(file, s->state.data, s->state.len, s->digest, err)
                   : err_set(err, SM_ENOMEM, "out of memory");
+    if (!rc && s->base_fd >= 0)
+        rc = load_delta(vm, s, err);
     rc = rc ? rc : load_engine(vm, file, err);
     if (!rc) {
         loop_lock(vm->loop);

@@ -9,7 +9,7 @@
 #include "base/io.h"
 #include "worker/control.h"
 
-#define ARGS_MAX (20 + VM_MAX_LAYERS + VM_MAX_VOLUMES)
+#define ARGS_MAX (21 + VM_MAX_LAYERS + VM_MAX_VOLUMES)
 
 static void add(struct args *a, const char *name, const char *value)
 {
@@ -33,6 +33,8 @@ static void add_snapshot(struct args *a, const struct snapshot *s)
         snprintf(text + 2 * i, 3, "%02x", s->digest[i]);
     add(a, "snapshot", text);
     add(a, "cpu-vendor", s->cpu_vendor);
+    if (s->base_fd >= 0)
+        add(a, "base", "1");
 }
 
 /* All but the callback: check, check_every, trace, code_from, code_to. */
@@ -62,7 +64,8 @@ static int take_debug(const char *value, struct engine_debug *d, struct sm_error
 
 static void add_volumes(struct args *a, const struct vm_config *config)
 {
-    int fd = config->snapshot ? CONTROL_RAM_FD : CONTROL_FD;
+    const struct snapshot *s = config->snapshot;
+    int fd = !s ? CONTROL_FD : s->base_fd >= 0 ? CONTROL_BASE_FD : CONTROL_RAM_FD;
     for (unsigned i = 0; i < config->n_volumes; i++) {
         const struct vm_volume *v = &config->volumes[i];
         char *text = io_format("%d:%s:%s", ++fd, v->read_only ? "ro" : "rw", v->name);
@@ -155,6 +158,7 @@ enum {
     ARG_TRANSLATE,
     ARG_SNAPSHOT,
     ARG_VENDOR,
+    ARG_BASE,
     ARG_KERNEL,
     ARG_INITRAMFS,
     ARG_CMDLINE,
@@ -175,8 +179,8 @@ static unsigned split(const char *arg, const char **name, const char **value)
         [ARG_SNAPSHOT] = "snapshot", [ARG_VENDOR] = "cpu-vendor",
         [ARG_KERNEL] = "kernel",     [ARG_INITRAMFS] = "initramfs",
         [ARG_CMDLINE] = "cmdline",   [ARG_CONSOLE] = "console",
-        [ARG_DEBUG] = "debug",       [ARG_LAYER] = "layer",
-        [ARG_VOLUME] = "volume",
+        [ARG_BASE] = "base",         [ARG_DEBUG] = "debug",
+        [ARG_LAYER] = "layer",       [ARG_VOLUME] = "volume",
     };
     unsigned i;
     for (i = 0; i < ARG_COUNT; i++) {
@@ -245,6 +249,9 @@ static int take_text(struct args_machine *m, unsigned which, const char *name, c
             return err_set(err, SM_EINVAL, "--%s=%.40s is too long", name, value);
         strcpy(m->snapshot.cpu_vendor, value);
         break;
+    case ARG_BASE:
+        m->base = true;
+        break;
     case ARG_KERNEL:
         m->config.kernel = value;
         break;
@@ -283,7 +290,7 @@ static int complete(struct args_machine *m, struct sm_error *err)
     s->vcpus = c->vcpus;
     s->n_layers = c->n_layers;
     snprintf(s->cpu_model, sizeof s->cpu_model, "%s", c->cpu ? c->cpu : "");
-    s->ram_fd = s->state_fd = -1;
+    s->ram_fd = s->state_fd = s->base_fd = -1;
     return 0;
 }
 

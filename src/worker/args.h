@@ -16,8 +16,9 @@ struct args {
     unsigned n;
 };
 
-/* argv of the worker for a VM. The console callback becomes a flag; of a snapshot only digest and
- * cpu_vendor are in it, as its files are passed; a volume is its descriptor's number there. */
+/* argv of the worker for a VM. The console callback becomes a flag; of a snapshot only digest,
+ * cpu_vendor and whether it has a base are in it, as its files are passed; a volume is its
+ * descriptor's number there. */
 int args_make(struct args *a, const char *program, const struct vm_config *config,
               struct sm_error *err);
 void args_fini(struct args *a);
@@ -28,6 +29,7 @@ struct args_machine {
     const char *layers[VM_MAX_LAYERS];
     struct vm_volume volumes[VM_MAX_VOLUMES];
     bool console;
+    bool base;                /* the snapshot has one */
     struct snapshot snapshot; /* no files yet */
 };
 /* engine looks up an engine by its name. SM_EINVAL names the argument that is wrong. */

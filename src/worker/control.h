@@ -16,9 +16,9 @@
 
 #include "base/err.h"
 
-/* Descriptors in the worker: its end of the pair; the files of the snapshot, if there is one; then
- * the volumes. */
-enum { CONTROL_FD = 3, CONTROL_STATE_FD, CONTROL_RAM_FD };
+/* Descriptors in the worker: its end of the pair; the files of the snapshot, if there is one, and
+ * its base, if that has one; then the volumes. */
+enum { CONTROL_FD = 3, CONTROL_STATE_FD, CONTROL_RAM_FD, CONTROL_BASE_FD };
 #define CONTROL_PROBE                                                                              \
     "--jail" /* only argument of a worker that shall say READY from its jail, and go */
 #define CONTROL_TEXT 512

@@ -75,7 +75,8 @@ static int build(char **argv, struct self *self, struct sm_error *err)
     struct args_machine *machine = &self->machine;
     int rc = args_parse(argv, find_engine, machine, err);
     if (!rc && machine->config.snapshot)
-        rc = snapshot_read(&machine->snapshot, CONTROL_STATE_FD, CONTROL_RAM_FD, err);
+        rc = snapshot_read(&machine->snapshot, CONTROL_STATE_FD, CONTROL_RAM_FD,
+                           machine->base ? CONTROL_BASE_FD : -1, err);
     if (rc)
         return rc;
     machine->config.console = machine->console ? serve_console : NULL;

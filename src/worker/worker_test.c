@@ -78,7 +78,8 @@ static void test_args_there_and_back(void **state)
 
 static void test_args_of_a_snapshot(void **state)
 {
-    struct snapshot snapshot = {.cpu_vendor = "amd", .digest = {1, 0xfe, [31] = 0x80}};
+    struct snapshot snapshot = {
+        .cpu_vendor = "amd", .digest = {1, 0xfe, [31] = 0x80}, .base_fd = -1};
     struct vm_config in = {.engine = &fake_engine,
                            .memory_bytes = 128 << 20,
                            .vcpus = 2,
@@ -94,7 +95,13 @@ static void test_args_of_a_snapshot(void **state)
     assert_string_equal(m.snapshot.cpu_model, "v2");
     assert_string_equal(m.snapshot.cpu_vendor, "amd");
     assert_memory_equal(m.snapshot.digest, snapshot.digest, sizeof snapshot.digest);
-    assert_true(m.snapshot.state_fd == -1 && m.snapshot.ram_fd == -1);
+    assert_true(m.snapshot.state_fd == -1 && m.snapshot.ram_fd == -1 && m.snapshot.base_fd == -1);
+    assert_false(m.base);
+    args_fini(&a);
+    snapshot.base_fd = 9;
+    assert_int_equal(args_make(&a, "prog", &in, NULL), 0);
+    assert_int_equal(args_parse(a.argv, find_fake, &m, NULL), 0);
+    assert_true(m.base);
     args_fini(&a);
 }
 
@@ -103,13 +110,15 @@ static void test_args_of_volumes(void **state)
 {
     const struct vm_volume volumes[] = {{.fd = 500, .name = "data"},
                                         {.fd = 9, .read_only = true, .name = "/a:b:ro:"}};
-    struct snapshot snapshot = {.cpu_vendor = "amd"};
+    struct snapshot snapshot = {.cpu_vendor = "amd", .base_fd = -1};
     struct vm_config in = {.engine = &fake_engine,
                            .kernel = "k",
                            .initramfs = "i",
                            .volumes = volumes,
                            .n_volumes = 2};
-    for (int first = CONTROL_FD + 1; first <= CONTROL_RAM_FD + 1; first += 2) {
+    static const int after[] = {CONTROL_FD, CONTROL_RAM_FD, CONTROL_BASE_FD};
+    for (int round = 0; round < 3; round++) {
+        int first = after[round] + 1;
         struct args_machine m;
         struct args a;
         assert_int_equal(args_make(&a, "prog", &in, NULL), 0);
@@ -123,6 +132,7 @@ static void test_args_of_volumes(void **state)
         }
         args_fini(&a);
         in.snapshot = &snapshot;
+        snapshot.base_fd = round ? 9 : -1;
     }
     struct args a;
     struct sm_error err;

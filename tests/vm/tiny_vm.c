@@ -281,8 +281,11 @@ int tiny_vm_restore(const struct tiny_vm *t, const struct buf *state, int run_ms
                     struct sm_error *err)
 {
     struct vm_config config = tiny_vm_config(t);
-    struct snapshot snapshot = {
-        .memory_bytes = TINY_MEMORY, .vcpus = 1, .ram_fd = t->ram_fd, .state = *state};
+    struct snapshot snapshot = {.memory_bytes = TINY_MEMORY,
+                                .vcpus = 1,
+                                .ram_fd = t->ram_fd,
+                                .base_fd = -1,
+                                .state = *state};
     enum vm_end end;
     struct vm *vm;
     snprintf(snapshot.cpu_vendor, sizeof snapshot.cpu_vendor, "%s", model_host_vendor());
