@@ -17,6 +17,7 @@ import tempfile
 import time
 import unittest
 
+from faults import can_trace
 from images import *
 
 TOOL = sys.argv[1]
@@ -26,14 +27,6 @@ os.environ["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks
 # The calls that change the store, or on whose result it depends.
 CALLS = ["mkdir", "openat", "write", "pwrite64", "ftruncate", "fallocate", "fsync", "rename",
          "unlink", "flock", "fchmod", "close", "lseek", "newfstatat", "copy_file_range"]
-
-
-def can_trace():
-    try:
-        return subprocess.run(["strace", "-o", "/dev/null", "true"],
-                              capture_output=True).returncode == 0
-    except FileNotFoundError:
-        return False
 
 
 class StoreCase(unittest.TestCase):
