@@ -42,7 +42,7 @@ check-kvm: all
 
 bench: all
 	tools/run-bench $(OUT)
-	$(OUT)/bench/vms
+	tools/run-bench-vms $(OUT)
 
 bench-images: all
 	tools/run-bench-images $(OUT)

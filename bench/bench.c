@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The benchmark program: bench [--budget MS] [--busybox PATH] [--hold MS] [--only TEXT]
+ * The benchmark program: bench [--budget MS] [--busybox PATH] [--hold MS] [--only TEXT] [--serve]
  * A static binary that runs on the host and, as rdinit=/bench, is PID 1 of a guest; then it ends
  * with a power-off. Lines on standard output, for tools/run-bench:
  *   bench begin MONOTONIC_NS         first of all: in a guest, the end of the boot
@@ -9,7 +9,9 @@
  *   bench row GROUP NS RUNS RESULT NAME  the fastest run, per operation
  *   bench end MONOTONIC_NS
  * --budget: at least so long on each row (200); --hold: stay so long after the end. --only:
- * the rows whose names contain TEXT, for profiling.
+ * the rows whose names contain TEXT, for profiling. --serve, instead of any row, for
+ * tools/run-bench-vms: "bench ready", then for each line of standard input a run of busybox's true,
+ * and "bench done STATUS".
  */
 #include <fcntl.h>
 #include <getopt.h>
@@ -20,6 +22,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 #include <x86intrin.h>
@@ -122,18 +125,36 @@ static bool run_all(struct row_env *env, uint64_t budget, const char *only)
     return true;
 }
 
+static void serve(const char *busybox)
+{
+    char line[256];
+
+    puts("bench ready");
+    while (fgets(line, sizeof line, stdin)) {
+        int status = -1;
+        pid_t pid = fork();
+
+        if (pid == 0) {
+            execl(busybox, "busybox", "true", (char *)NULL);
+            _exit(127);
+        }
+        if (pid > 0)
+            waitpid(pid, &status, 0);
+        printf("bench done %d\n", status);
+    }
+}
+
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {{"budget", required_argument, NULL, 'b'},
-                                            {"busybox", required_argument, NULL, 'x'},
-                                            {"hold", required_argument, NULL, 'h'},
-                                            {"only", required_argument, NULL, 'o'},
-                                            {0}};
+    static const struct option options[] = {
+        {"budget", required_argument, NULL, 'b'}, {"busybox", required_argument, NULL, 'x'},
+        {"hold", required_argument, NULL, 'h'},   {"only", required_argument, NULL, 'o'},
+        {"serve", no_argument, NULL, 's'},        {0}};
     struct row_env env = {.busybox = "/busybox"};
     const char *only = "";
     uint64_t budget = 200;
     unsigned hold = 0;
-    bool init = getpid() == 1;
+    bool init = getpid() == 1, serves = false;
     int c;
 
     if (init)
@@ -149,6 +170,8 @@ int main(int argc, char **argv)
             hold = (unsigned)strtoul(optarg, NULL, 10);
         else if (c == 'o')
             only = optarg;
+        else if (c == 's')
+            serves = true;
         else if (!init)
             return 2;
     }
@@ -156,7 +179,11 @@ int main(int argc, char **argv)
         print_cmdline();
     else
         print_tsc();
-    bool ok = run_all(&env, budget * NS_PER_MS, only);
+    bool ok = true;
+    if (serves)
+        serve(env.busybox);
+    else
+        ok = run_all(&env, budget * NS_PER_MS, only);
     printf("bench end %llu\n", (unsigned long long)now());
     usleep(hold * 1000);
     if (init) {
