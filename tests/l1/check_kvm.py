@@ -9,8 +9,10 @@ Exit: 0 passed, 1 failed, 77 skipped. The last line sums up."""
 import argparse
 import glob
 import os
+import re
 import sys
 
+import check_moves
 import machine
 
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -27,7 +29,6 @@ SMOKE = ["device", "unit_kvm", "unit_kvm_guest", "doctor"]
 # Programs of tests/guest/programs.
 SUITE = ["fpu", "segments", "memory"]
 TAIL = 200
-TRIES = 3  # of an L1 that freezes; a step that fails is not tried again
 
 
 def steps(suite):
@@ -64,31 +65,58 @@ def files(build):
         yield f"out/tests/guest/suite/{name}", f"{build}/tests/guest/{name}"
     for name in ("suite.py", "all.sh"):
         yield f"tests/guest/{name}", f"{SOURCE}/tests/guest/{name}"
-    for folder in ("tests/cli", "tests/image"):
+    yield "out/tests/l1/carry", f"{build}/tests/l1/carry"
+    for folder in ("tests/cli", "tests/image", "tests/l1"):
         yield folder, f"{SOURCE}/{folder}"
 
 
-def report(run, broken):
+def left_out():
+    """What this suite does not run of tests/cli, and why."""
+    for group, chosen in CLI.items():
+        with open(f"{SOURCE}/tests/cli/{group}_test.py") as f:
+            text = f.read()
+        names = [f"{c}.{t}" for c, body in re.findall(r"^class (\w+)\(.*?\n(.*?)(?=^\S|\Z)", text, re.M | re.S)
+                 for t in re.findall(r"^    def (test_\w+)", body, re.M)]
+        run = [n for n in names if n in chosen or n.split(".")[0] in chosen]
+        yield f"cli_{group}: {len(names) - len(run)} of {len(names)} tests take minutes in here: SUITE=long"
+
+
+def show_console(run):
+    """From the first failed step on."""
     failed = [n for n, (status, _) in run.results.items() if status != 0]
-    if failed or broken:
-        with open(run.log, errors="replace") as f:
-            lines = f.read().splitlines()
-        first = failed[0] if failed else None
-        start = next((i for i, l in enumerate(lines) if first and
-                      l.startswith(f"{machine.MARK} begin {first}")), len(lines) - TAIL)
-        print(f"--- the console of L1 and its guests (whole: {run.log}) ---")
-        print("\n".join(lines[max(0, start):][:TAIL * 5]))
-        print("---")
-    for name, (status, seconds) in run.results.items():
-        print(f"{name:16} {'ok' if status == 0 else f'FAILED ({status})':14} {seconds:6.1f} s")
-    missing = [n for n, _, _ in run.steps if n not in run.results]
-    for name in missing:
-        print(f"{name:16} did not run")
-    if broken:
-        print(f"FAILED: {broken}")
-    bad = len(failed) + len(missing) + (1 if broken and not missing else 0)
-    print(f"{len(run.results) - len(failed)} passed, {bad} failed, 0 skipped")
-    return 1 if bad else 0
+    with open(run.log, errors="replace") as f:
+        lines = f.read().splitlines()
+    start = next((i for i, l in enumerate(lines) if failed and
+                  l.startswith(f"{machine.MARK} begin {failed[0]}")), len(lines) - TAIL)
+    print(f"--- the console of L1 and its guests (whole: {run.log}) ---")
+    print("\n".join(lines[max(0, start):][:TAIL * 5]))
+    print("---")
+
+
+def in_l1(build, chosen, echo):
+    """{step: (status, seconds)}, and how often L1 froze."""
+    run = machine.Machine(f"{SOURCE}/out/cache", f"{build}/guest", dict(files(build)), chosen,
+                          f"{build}/l1-console.log")
+    try:
+        run.run(echo)
+    except machine.Failed as e:
+        print(f"FAILED: {e}")
+    results = {name: run.results.get(name, ("did not run", 0.0)) for name, _, _ in chosen}
+    if any(status for status, _ in results.values()):
+        show_console(run)
+    return results, run.frozen
+
+
+def report(results, frozen, skipped):
+    for name, (status, seconds) in results.items():
+        print(f"{name:20} {f'FAILED ({status})' if status else 'ok':22} {seconds:6.1f} s")
+    for reason in skipped:
+        print(f"SKIP: {reason}")
+    if frozen:
+        print(f"L1 froze {frozen} times, and was started again")
+    failed = sum(1 for status, _ in results.values() if status)
+    print(f"{len(results) - failed} passed, {failed} failed, {len(skipped)} skipped")
+    return 1 if failed else 0
 
 
 def main():
@@ -101,22 +129,17 @@ def main():
     build = os.path.abspath(args.build)
     only = args.only or (SMOKE if args.suite == "smoke" else None)
     chosen = [s for s in steps(args.suite) if not only or s[0] in only]
+    echo = print if args.v else lambda line: None
     try:
-        run = machine.Machine(f"{SOURCE}/out/cache", f"{build}/guest", dict(files(build)), chosen,
-                              f"{build}/l1-console.log")
-        for left in range(TRIES - 1, -1, -1):
-            broken = None
-            try:
-                run.run(print if args.v else lambda line: None)
-            except machine.Frozen as e:
-                broken = str(e)
-                if left:
-                    print(f"{e}; starting it again", flush=True)
-                    continue
-            except machine.Failed as e:
-                broken = str(e)
-            break
-        return report(run, broken)
+        results, frozen = in_l1(build, chosen, echo) if chosen else ({}, 0)
+        skipped = list(left_out()) if args.suite == "quick" and not only else []
+        if not only or "moves" in only:
+            moves = check_moves.Moves(build, dict(files(build)), echo)
+            moves.run()
+            results.update(moves.results)
+            frozen += moves.frozen
+            skipped += moves.skipped
+        return report(results, frozen, skipped)
     except machine.Skip as e:
         print(f"SKIP: check-kvm: {e}")
         print("0 passed, 0 failed, 1 skipped")

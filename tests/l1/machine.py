@@ -15,11 +15,15 @@ import os
 import re
 import selectors
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
 
 PATIENCE = 90  # seconds for what L1 does between steps, and for a step to be ended by L1
+BEAT = 3  # seconds between two signs of life of L1
+PULSELESS = 45  # seconds without one, and L1 is frozen; its boot gives none
+TRIES = 3  # of an L1 that freezes; a step that fails is not tried again
 PACKAGES = ["python3", "busybox-static", "libcmocka0", "libarchive13", "libjansson4", "libssl3",
             "libzstd1", "zlib1g", "liblzma5", "libcurl4", "libslirp0", "libseccomp2", "util-linux", "mount", "zstd",
             "qemu-system-x86"]
@@ -32,7 +36,7 @@ TOOLS = ["qemu-system-x86_64", "mmdebstrap", "mkfs.erofs", "cpio", "objcopy"]
 # No XSAVE: QEMU's SVM does not let a hypervisor see a guest's XSETBV, so KVM would not know the guest's
 # XCR0. Guests then get CPU model v2.
 CPU = "EPYC,+svm,+npt,-xsave,-xsaveopt,-xgetbv1,-avx,-avx2,-fma,-f16c"
-QEMU = ["qemu-system-x86_64", "-M", "q35", "-cpu", CPU, "-accel",
+QEMU = ["qemu-system-x86_64", "-M", "q35", "-accel",
         "tcg,thread=multi", "-smp", "2", "-m", "1500", "-nodefaults", "-no-reboot", "-display",
         "none", "-serial", "stdio"]
 NO_NETWORK = re.compile(r"Could not resolve|Could not connect|Temporary failure|Failed to fetch|"
@@ -41,6 +45,7 @@ MARK = "@@l1"
 INIT = f"""#!/bin/busybox sh
 /bin/busybox --install -s /bin
 mount -t devtmpfs none /dev; mount -t proc none /proc; mount -t sysfs none /sys
+while echo; do sleep {BEAT}; done >/dev/ttyS1 &
 for m in $(cat /modules/order); do insmod /modules/$m || echo "cannot load $m"; done
 mkdir -p /base /tests /top /root
 mount -t erofs -o ro /dev/vda /base && mount -t erofs -o ro /dev/vdb /tests || poweroff -f
@@ -154,19 +159,64 @@ def build_initramfs(work, guest):
     call("sh", "-c", f"cd {tree} && find . | cpio -o -H newc --quiet -R 0:0 >../initramfs")
 
 
-class Machine:
-    """One run. files: {path below /sm: source}; steps: [(name, seconds, command)]."""
+class Pulse:
+    """L1's signs of life: bytes on its second serial port, which QEMU writes to a file. And what can still be
+    learnt of one that gives none."""
 
-    def __init__(self, cache, guest, files, steps, log):
+    def __init__(self, work):
+        self.path, self.monitor = f"{work}/pulse", f"{work}/monitor"
+        self.options = ["-serial", f"file:{self.path}", "-monitor", f"unix:{self.monitor},server=on,wait=off"]
+        self.seen, self.since = 0, time.monotonic()
+
+    def stopped(self):
+        """Seconds since the last sign, when those are too many; else 0."""
+        size = os.path.getsize(self.path) if os.path.exists(self.path) else 0
+        if size != self.seen:
+            self.seen, self.since = size, time.monotonic()
+        quiet = time.monotonic() - self.since
+        return int(quiet) if quiet > PULSELESS else 0
+
+    def registers(self):
+        """What QEMU's monitor says of the processors; None if QEMU does not answer either."""
+        text = b""
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(5)
+            s.connect(self.monitor)
+            s.sendall(b"info registers -a\n")
+            while text.count(b"(qemu)") < 2 and (data := s.recv(65536)):
+                text += data
+        return text.decode(errors="replace") if text.count(b"RIP=") else None
+
+    def autopsy(self):
+        """(a line, all of it): where each processor is, a second apart."""
+        both = []
+        for pause in (1, 0):
+            text = self.registers()
+            if text is None:
+                return "QEMU's own monitor does not answer", ""
+            both.append((re.findall(r"RIP=(\w+)", text), re.findall(r"HLT=(\d)", text), text))
+            time.sleep(pause)
+        cpus = [f"CPU {n} {'halted at' if halted == '1' else 'stuck at' if was == rip else 'runs at'} {rip}"
+                for n, (was, rip, halted) in enumerate(zip(both[0][0], both[1][0], both[1][1]))]
+        return ", ".join(cpus), both[0][2] + both[1][2]
+
+
+class Machine:
+    """One machine. files: {path below /sm: source}; steps: [(name, seconds, command)], which are independent of
+    each other; disks: files for L1 to write, /dev/vdc and on."""
+
+    def __init__(self, cache, guest, files, steps, log, cpu=CPU, disks=()):
         for tool in TOOLS:
             if not shutil.which(tool):
                 raise Skip(f"no {tool}")
         self.base = base(cache)
         self.guest, self.files, self.steps, self.log = guest, files, steps, log
+        self.cpu, self.disks = cpu, disks
         self.results = {}  # name: (status, seconds)
+        self.frozen = 0    # times that it was
 
     @contextlib.contextmanager
-    def built(self):
+    def built(self, steps):
         with tempfile.TemporaryDirectory(prefix="sm-l1-") as work:
             build_initramfs(work, self.guest)
             tree = f"{work}/tests/sm"
@@ -177,39 +227,62 @@ class Machine:
                 else:
                     shutil.copy(source, f"{tree}/{name}")
             with open(f"{tree}/steps", "w") as f:
-                f.write("".join(f"{n} {s} {c}\n" for n, s, c in self.steps))
+                f.write("".join(f"{n} {s} {c}\n" for n, s, c in steps))
             call("mkfs.erofs", "--quiet", f"{work}/tests.erofs", f"{work}/tests")
             yield work
 
     def run(self, echo):
-        """Fill results. echo(line) sees each line as it comes. Failed: the machine did not get to its
-        end."""
-        self.results = {}
-        with self.built() as work:
-            argv = [*QEMU, "-kernel", f"{self.guest}/vmlinuz", "-initrd", f"{work}/initramfs",
-                    "-append", "console=ttyS0 quiet panic=-1 mitigations=off"]
-            for n, path in enumerate((self.base, f"{work}/tests.erofs")):
-                argv += ["-drive", f"if=none,id=d{n},file={path},format=raw,readonly=on",
+        """Fill results. echo(line) sees each line as it comes. An L1 that freezes is started again for the steps
+        that it had not done, which is told in a line. Failed: it did not get to its end."""
+        self.results, self.frozen = {}, 0
+        open(self.log, "wb").close()
+        while True:
+            try:
+                return self.run_once([s for s in self.steps if s[0] not in self.results], echo)
+            except Frozen as e:
+                self.frozen += 1
+                if self.frozen == TRIES:
+                    raise
+                print(f"{e}; starting it again", flush=True)
+
+    def run_once(self, steps, echo):
+        with self.built(steps) as work:
+            pulse = Pulse(work)
+            argv = [*QEMU, *pulse.options, "-cpu", self.cpu, "-kernel", f"{self.guest}/vmlinuz",
+                    "-initrd", f"{work}/initramfs",
+                    "-append", "console=ttyS0 quiet panic=-1 mitigations=off nokaslr"]
+            drives = [(self.base, "on"), (f"{work}/tests.erofs", "on"), *((path, "off") for path in self.disks)]
+            for n, (path, read_only) in enumerate(drives):
+                argv += ["-drive", f"if=none,id=d{n},file={path},format=raw,readonly={read_only}",
                          "-device", f"virtio-blk-pci,drive=d{n}"]
             p = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                  stderr=subprocess.STDOUT)
             try:
-                self.follow(p, echo)
+                self.follow(p, steps, pulse, echo)
             finally:
                 p.kill()
                 p.wait()
                 p.stdout.close()
 
-    def follow(self, p, echo):
-        allowed = {name: seconds for name, seconds, _ in self.steps}
+    def frozen_in(self, step, seconds, pulse, log):
+        where, registers = pulse.autopsy()
+        log.write(f"\n{MARK} frozen in {step}: {where}\n{registers}\n".encode())
+        raise Frozen(f"the L1 machine froze in {step} ({seconds} s without a sign of life; {where})")
+
+    def follow(self, p, steps, pulse, echo):
+        allowed = {name: seconds for name, seconds, _ in steps}
         selector = selectors.DefaultSelector()
         selector.register(p.stdout, selectors.EVENT_READ)
         rest, begun, done, step = b"", 0.0, False, "its start"
-        end = time.monotonic() + PATIENCE
-        with open(self.log, "wb") as log:
+        said, end = time.monotonic(), time.monotonic() + PATIENCE
+        with open(self.log, "ab") as log:
             while True:
-                if not selector.select(max(0, end - time.monotonic())):
-                    raise Frozen(f"the L1 machine stopped in {step}")
+                late = time.monotonic() > end
+                if (seconds := pulse.stopped()) or late:
+                    self.frozen_in(step, seconds or int(time.monotonic() - said), pulse, log)
+                if not selector.select(1):
+                    continue
+                said = time.monotonic()
                 data = os.read(p.stdout.fileno(), 65536)
                 log.write(data)
                 log.flush()
