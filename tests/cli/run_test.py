@@ -62,6 +62,17 @@ class Commands(Case):
                      r"tlb flush but global pages", r"code 0x4010\w\w: (\w\w )+ \w+"):
             self.assertTrue(any(re.search(form, line) for line in lines), form)
 
+    def test_boot_without_searches(self):
+        """Each access to a port is an exit: the guest looks for no bus that is not there."""
+        log = self.dir + "/trace"
+        code, out, err = self.run_vm("--trace", "exits", "--debug-file", log, "--cold", "busybox", "true")
+        self.assertEqual((code, out, err), (0, b"", b""))
+        with open(log) as f:
+            ports = re.findall(r" exit (?:in|out) port (0x\w+)", f.read())
+        self.assertGreater(ports.count("0x3f8"), 2)
+        # One read is for an APIC of AMD's, before the kernel has its command line.
+        self.assertLessEqual(len([p for p in ports if p in ("0xcf8", "0xcfc", "0xcfe")]), 2)
+
     def test_trace_file(self):
         code, out, err = self.run_vm("--trace", "exits", "--debug-file", self.dir + "/no/file", "busybox", "true")
         self.assertEqual((code, out), (125, b""))
