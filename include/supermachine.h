@@ -477,6 +477,39 @@ struct sm_snapshot_info {
 int sm_vm_snapshot(sm_vm *vm, const char *folder, struct sm_snapshot_info *info,
                    struct sm_error *err);
 
+/*
+ * An image that is a running VM as it is now, in memory and in unnamed files of the store: each
+ * sm_vm_start of it, and each VM of a pool of it, goes on from there. What is said of
+ * sm_vm_snapshot holds here; nothing is to be removed afterwards, not even after a kill. info may
+ * be NULL. Errors as of sm_vm_snapshot; SM_ENOTFOUND also: a layer of its image is no longer in the
+ * store.
+ */
+int sm_image_from_vm(sm_vm *vm, sm_image **out, struct sm_snapshot_info *info,
+                     struct sm_error *err);
+
+/*
+ * n clones of a running VM, in clones[0] to clones[n - 1]: it stands still once, for as long as
+ * info says, and goes on. Each clone has its own random numbers, host name and machine id, and the
+ * right time, before anything runs in it. Processes in the background go on in each; commands that
+ * run in the VM end in the clones, and connections into it are reset there. The clones are VMs like
+ * any other, and may be forked; the VM may be freed before them. config: as of sm_vm_start for a
+ * snapshot, for each of them, or NULL. All of them start, or none. Errors as of sm_image_from_vm
+ * and sm_vm_start.
+ */
+int sm_vm_fork(sm_vm *vm, const struct sm_vm_config *config, uint32_t n, sm_vm **clones,
+               struct sm_snapshot_info *info, struct sm_error *err);
+
+/*
+ * Hand an image that is a snapshot, of a folder or a VM, to another process with the same store,
+ * through a connected Unix socket (SOCK_STREAM or SOCK_SEQPACKET): one message, with descriptors.
+ * sm_image_receive blocks until it is there, and believes the other process about memory; it checks
+ * the rest as sm_image_from_snapshot does. Both keep their own image.
+ * SM_EINVAL: it is no snapshot; SM_ECORRUPT: what came is none; SM_EIO; SM_ENOMEM; SM_ENOTFOUND,
+ * SM_EUNSUPPORTED: as of sm_image_from_snapshot.
+ */
+int sm_image_send(const sm_image *image, int socket, struct sm_error *err);
+int sm_image_receive(sm_store *store, int socket, sm_image **out, struct sm_error *err);
+
 /* --- Ending, and state --- */
 
 /* End it at once, if it still runs, and free it. No call may be under way on it or its execs. */
@@ -492,6 +525,10 @@ void sm_vm_stop(sm_vm *vm);
  * minute besides. It then still runs.
  */
 int sm_vm_shutdown(sm_vm *vm, uint32_t grace_ms, struct sm_error *err);
+
+/* Wait until it has ended, whatever ended it, for timeout_ms (-1: no limit). Any thread.
+ * SM_ETIMEDOUT: it still runs. */
+int sm_vm_wait(sm_vm *vm, int timeout_ms, struct sm_error *err);
 
 enum sm_vm_state {
     SM_VM_RUNNING = 0,

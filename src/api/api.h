@@ -34,6 +34,8 @@ struct sm_image {
 
 struct sm_vm {
     struct worker *worker;    /* owned */
+    struct store *store;      /* borrowed: its image's */
+    char *data_dir;           /* owned */
     struct string_list env;   /* the image's */
     char *working_dir, *user; /* owned; the image's, or NULL */
     void (*console)(void *opaque, const void *data, size_t len);
@@ -57,6 +59,10 @@ char *data_find_vmm(const char *data_dir);
 
 /* The engine that a public number means here. SM_EINVAL, or SM_EENGINE with the way out. */
 int engines_choose(uint32_t wanted, const struct engine_ops **out, struct sm_error *err);
+
+/* An image that is a snapshot, which is taken whatever comes. data_dir is copied. */
+int image_of_snapshot(struct store *store, const char *data_dir, struct snapshot *snapshot,
+                      struct sm_image **out, struct sm_error *err);
 
 /* sm_exec_start for a spec that is complete. */
 struct client_spec;

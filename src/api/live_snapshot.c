@@ -90,11 +90,8 @@ SM_API int sm_vm_snapshot(sm_vm *vm, const char *folder, struct sm_snapshot_info
     uint64_t pause_ns = 0;
     if (info)
         *info = (struct sm_snapshot_info){0};
-    if (vm->kept->n_volumes)
-        return err_set(err, SM_EUNSUPPORTED,
-                       "a VM with volumes cannot be saved while it runs: what is on them would not "
-                       "be what its memory says");
-    int rc = make_folder(folder, &temp, err);
+    int rc = start_check_disks(vm, err);
+    rc = rc ? rc : make_folder(folder, &temp, err);
     if (rc)
         return rc;
     rc = start_save(vm, temp, &pause_ns, err);

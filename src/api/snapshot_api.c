@@ -135,25 +135,35 @@ static int read_image(struct store *store, const struct snapshot *s, struct imag
     return rc ? rc : find_layers(store, s, image, err);
 }
 
+int image_of_snapshot(struct store *store, const char *data_dir, struct snapshot *snapshot,
+                      struct sm_image **out, struct sm_error *err)
+{
+    struct sm_image *image = *out = calloc(1, sizeof *image);
+    if (!image) {
+        snapshot_free(snapshot);
+        return err_set(err, SM_ENOMEM, "out of memory");
+    }
+    image->snapshot = snapshot;
+    image->store = store;
+    image->data_dir = strdup(data_dir);
+    image->image = calloc(1, sizeof *image->image);
+    int rc = image->data_dir && image->image ? read_image(store, snapshot, image->image, err)
+                                             : err_set(err, SM_ENOMEM, "out of memory");
+    if (rc) {
+        sm_image_free(image);
+        *out = NULL;
+    }
+    return rc;
+}
+
 SM_API int sm_image_from_snapshot(sm_store *store, const char *folder, sm_image **out,
                                   struct sm_error *err)
 {
+    struct snapshot *snapshot;
     *out = NULL;
-    struct sm_image *image = calloc(1, sizeof *image);
-    int rc = 0;
-    if (!image || !(image->data_dir = strdup(store->data_dir)) ||
-        !(image->image = calloc(1, sizeof *image->image)))
-        rc = err_set(err, SM_ENOMEM, "out of memory");
-    if (!rc) {
-        image->store = store->store;
-        rc = snapshot_open(folder, true, &image->snapshot, err);
-    }
-    if (!rc && (rc = read_image(store->store, image->snapshot, image->image, err)) != 0)
-        err_wrap(err, rc, "snapshot %.200s", folder);
-    if (rc) {
-        sm_image_free(image);
+    int rc = snapshot_open(folder, true, &snapshot, err);
+    if (rc)
         return rc;
-    }
-    *out = image;
-    return 0;
+    rc = image_of_snapshot(store->store, store->data_dir, snapshot, out, err);
+    return rc ? err_wrap(err, rc, "snapshot %.200s", folder) : 0;
 }

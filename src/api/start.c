@@ -308,15 +308,49 @@ static int save_state(void *opaque, int fd, const uint8_t digest[STATE_DIGEST_SI
     return worker_save_state(c->worker, fd, digest, err);
 }
 
+static struct snapshot_source source_of(const struct sm_vm *vm, struct capture *c)
+{
+    return (struct snapshot_source){.capture = capture,
+                                    .state = save_state,
+                                    .opaque = c,
+                                    .base_fd = vm->base_fd,
+                                    .base_digest = vm->base_digest};
+}
+
+int start_check_disks(const struct sm_vm *vm, struct sm_error *err)
+{
+    if (!vm->kept->n_volumes)
+        return 0;
+    return err_set(
+        err, SM_EUNSUPPORTED,
+        "a VM with volumes cannot be saved or forked while it runs: what is on them would "
+        "not be what its memory says");
+}
+
 int start_save(struct sm_vm *vm, const char *folder, uint64_t *pause_ns, struct sm_error *err)
 {
     struct capture c = {.worker = vm->worker};
-    struct snapshot_source source = {.capture = capture,
-                                     .state = save_state,
-                                     .opaque = &c,
-                                     .base_fd = vm->base_fd,
-                                     .base_digest = vm->base_digest};
+    struct snapshot_source source = source_of(vm, &c);
     int rc = snapshot_save(vm->kept, &source, folder, err);
+    *pause_ns = c.pause_ns;
+    return rc;
+}
+
+int start_capture(struct sm_vm *vm, struct snapshot **out, uint64_t *pause_ns, struct sm_error *err)
+{
+    struct capture c = {.worker = vm->worker};
+    struct snapshot_source source = source_of(vm, &c);
+    int ram, state;
+    *out = NULL;
+    int rc = store_temp_file(vm->store, &ram, err);
+    if (rc)
+        return rc;
+    rc = store_temp_file(vm->store, &state, err);
+    if (rc) {
+        close(ram);
+        return rc;
+    }
+    rc = snapshot_capture(vm->kept, &source, ram, state, out, err);
     *pause_ns = c.pause_ns;
     return rc;
 }

@@ -44,6 +44,12 @@ int start_describe(const sm_image *image, const struct start_files *f,
  * still. */
 int start_save(struct sm_vm *vm, const char *folder, uint64_t *pause_ns, struct sm_error *err);
 
+/* The same into files without a name, which the snapshot alone keeps. */
+int start_capture(struct sm_vm *vm, struct snapshot **out, uint64_t *pause_ns,
+                  struct sm_error *err);
+/* SM_EUNSUPPORTED for a VM whose disks change while it runs. */
+int start_check_disks(const struct sm_vm *vm, struct sm_error *err);
+
 /*
  * Take a snapshot of a running VM into an empty folder, durably: memory made small, then a pause.
  * The VM goes on afterwards. warmup: what ran in it, a list of commands, or NULL.

@@ -30,10 +30,12 @@ static void on_debug(void *opaque, const char *text, size_t len)
     vm->debug(vm->debug_opaque, text, len);
 }
 
-/* Keep what commands need of the image: it may be freed before the VM. */
-static int keep_config(struct sm_vm *vm, const struct image_config *config, struct sm_error *err)
+/* Keep what commands and clones need of the image: it may be freed before the VM. */
+static int keep_config(struct sm_vm *vm, const sm_image *image, struct sm_error *err)
 {
-    int failed = 0;
+    const struct image_config *config = &image->image->config;
+    int failed = (vm->data_dir = strdup(image->data_dir)) ? 0 : -1;
+    vm->store = image->store;
     for (size_t i = 0; i < config->env.n; i++)
         failed |= string_list_add(&vm->env, config->env.items[i]);
     if (config->working_dir && !(vm->working_dir = strdup(config->working_dir)))
@@ -202,7 +204,7 @@ SM_API int sm_vm_start(sm_image *image, const struct sm_vm_config *given, sm_vm 
     if (!s.given.start_ms)
         s.given.start_ms = s.given.debug ? DEBUG_START_MS : API_START_DEFAULT_MS;
     s.deadline_ms = clock_ms() + s.given.start_ms;
-    rc = keep_config(vm, &image->image->config, err);
+    rc = keep_config(vm, image, err);
     if (!rc)
         rc = open_volumes(vm, &s, err);
     if (!rc)
@@ -226,6 +228,7 @@ SM_API void sm_vm_free(sm_vm *vm)
         close(vm->base_fd);
     snapshot_free(vm->kept);
     string_list_fini(&vm->env);
+    free(vm->data_dir);
     free(vm->working_dir);
     free(vm->user);
     free(vm);
@@ -255,6 +258,13 @@ SM_API int sm_vm_shutdown(sm_vm *vm, uint32_t grace_ms, struct sm_error *err)
 SM_API void sm_vm_stop(sm_vm *vm)
 {
     worker_stop(vm->worker);
+}
+
+SM_API int sm_vm_wait(sm_vm *vm, int timeout_ms, struct sm_error *err)
+{
+    enum vm_end end;
+    int rc = worker_wait(vm->worker, timeout_ms, &end, err);
+    return rc == SM_ETIMEDOUT ? rc : 0;
 }
 
 SM_API enum sm_vm_state sm_vm_state(sm_vm *vm)

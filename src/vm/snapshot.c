@@ -15,8 +15,6 @@
 #include "cpu/model.h"
 #include "vm/ram.h"
 
-#define MANIFEST_MAX (1u << 20)
-
 const char *const snapshot_names[] = {"ram", "base", "state", "manifest.json", NULL};
 
 /* ---- saving ---- */
@@ -41,6 +39,16 @@ static int open_file(const char *dir, const char *name, int *fd, struct sm_error
                        : 0;
     free(path);
     return rc;
+}
+
+static void close_files(int state, int ram, int base)
+{
+    if (state >= 0)
+        close(state);
+    if (ram >= 0)
+        close(ram);
+    if (base >= 0)
+        close(base);
 }
 
 /* Make a file durable that was written with this result, and close it. */
@@ -198,22 +206,51 @@ int snapshot_save(const struct snapshot *machine, const struct snapshot_source *
     return rc;
 }
 
+int snapshot_capture(const struct snapshot *machine, const struct snapshot_source *from, int ram_fd,
+                     int state_fd, struct snapshot **out, struct sm_error *err)
+{
+    struct snapshot s = *machine; /* borrows all of it */
+    char *manifest = NULL;
+    int base = -1, rc = 0;
+    *out = NULL;
+    strcpy(s.ram_digest, SNAPSHOT_UNHASHED);
+    if (from->base_fd >= 0) {
+        strcpy(s.base_digest, from->base_digest);
+        base = fcntl(from->base_fd, F_DUPFD_CLOEXEC, 0);
+        rc = base < 0 ? err_sys(err, "cannot keep the memory file open") : 0;
+    }
+    rc = rc ? rc : from->capture(from->opaque, ram_fd, err);
+    rc = rc ? rc : snapshot_manifest_build(&s, &manifest, err);
+    if (!rc) {
+        hash_bytes_raw(manifest, strlen(manifest), s.digest);
+        rc = from->state(from->opaque, state_fd, s.digest, err);
+    }
+    if (rc)
+        close_files(state_fd, ram_fd, base);
+    else
+        rc = snapshot_take(manifest, strlen(manifest), state_fd, ram_fd, base, out, err);
+    free(manifest);
+    return rc;
+}
+
 /* ---- opening ---- */
+
+/* What s->manifest says. */
+static int read_manifest(struct snapshot *s, struct sm_error *err)
+{
+    hash_bytes_raw(s->manifest.data, s->manifest.len, s->digest);
+    return snapshot_manifest_parse(s->manifest.data, s->manifest.len, s, err);
+}
 
 static int open_manifest(const char *dir, struct snapshot *s, struct sm_error *err)
 {
-    struct buf manifest = {0};
     char *path = io_format("%s/manifest.json", dir);
-    int rc = path ? io_slurp(path, MANIFEST_MAX, &manifest, err)
+    int rc = path ? io_slurp(path, SNAPSHOT_MANIFEST_MAX, &s->manifest, err)
                   : err_set(err, SM_ENOMEM, "out of memory");
     free(path);
     if (rc == SM_ENOTFOUND)
         rc = err_set(err, rc, "there is none");
-    if (!rc)
-        hash_bytes_raw(manifest.data, manifest.len, s->digest);
-    rc = rc ? rc : snapshot_manifest_parse(manifest.data, manifest.len, s, err);
-    buf_fini(&manifest);
-    return rc;
+    return rc ? rc : read_manifest(s, err);
 }
 
 /* Compare a digest of memory with the one in the manifest. */
@@ -265,10 +302,7 @@ static int open_files(const char *dir, bool verify_ram, struct snapshot *s, stru
     if (!rc && s->base_digest[0])
         rc = open_file(dir, "base", &base, err);
     if (rc) {
-        if (state >= 0)
-            close(state);
-        if (ram >= 0)
-            close(ram);
+        close_files(state, ram, base);
         return rc;
     }
     rc = take_files(s, state, ram, base, err);
@@ -290,18 +324,35 @@ int snapshot_open(const char *dir, bool verify_ram, struct snapshot **out, struc
     return 0;
 }
 
+int snapshot_take(const void *manifest, size_t len, int state_fd, int ram_fd, int base_fd,
+                  struct snapshot **out, struct sm_error *err)
+{
+    struct snapshot *s = *out = new_snapshot();
+    int rc = 0;
+    if (!s || buf_append(&s->manifest, manifest, len) != 0)
+        rc = err_set(err, SM_ENOMEM, "out of memory");
+    rc = rc ? rc : read_manifest(s, err);
+    if (!rc && (s->base_digest[0] != 0) != (base_fd >= 0))
+        rc = err_set(err, SM_ECORRUPT, "the snapshot's base is missing, or it has none");
+    if (rc)
+        close_files(state_fd, ram_fd, base_fd);
+    else
+        rc = take_files(s, state_fd, ram_fd, base_fd, err);
+    if (rc) {
+        snapshot_free(s);
+        *out = NULL;
+    }
+    return rc;
+}
+
 void snapshot_free(struct snapshot *s)
 {
     if (!s)
         return;
-    if (s->ram_fd >= 0)
-        close(s->ram_fd);
-    if (s->state_fd >= 0)
-        close(s->state_fd);
-    if (s->base_fd >= 0)
-        close(s->base_fd);
+    close_files(s->state_fd, s->ram_fd, s->base_fd);
     free(s->layer_ids);
     json_decref(s->document);
+    buf_fini(&s->manifest);
     buf_fini(&s->state);
     free(s);
 }

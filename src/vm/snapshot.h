@@ -50,6 +50,12 @@ int snapshot_describe(const struct vm_config *config, const char *const *layer_i
  * be thrown away. */
 int snapshot_save(const struct snapshot *machine, const struct snapshot_source *from,
                   const char *dir, struct sm_error *err);
+/*
+ * The same without a folder, for as long as *out is open: into empty files without a name, which
+ * are taken whatever comes. Nothing is hashed or synced.
+ */
+int snapshot_capture(const struct snapshot *machine, const struct snapshot_source *from, int ram_fd,
+                     int state_fd, struct snapshot **out, struct sm_error *err);
 /* All names that such a folder may have in it; NULL-terminated. */
 extern const char *const snapshot_names[];
 
@@ -75,7 +81,7 @@ struct snapshot {
     char ram_digest[DIGEST_STR_SIZE];
     char base_digest[DIGEST_STR_SIZE]; /* "": there is no base */
     int ram_fd, state_fd, base_fd;     /* owned; -1: none */
-    struct buf state;                  /* the file's bytes */
+    struct buf manifest, state;        /* the files' bytes */
     uint8_t digest[STATE_DIGEST_SIZE]; /* of the manifest */
 };
 
@@ -87,6 +93,12 @@ struct snapshot {
  */
 int snapshot_open(const char *dir, bool verify_ram, struct snapshot **out, struct sm_error *err);
 void snapshot_free(struct snapshot *s); /* NULL is fine; VMs made from it live on */
+
+/* The same from open files, which are taken whatever comes, and a manifest's bytes; base_fd: -1 if
+ * there is none. Memory is not verified. */
+int snapshot_take(const void *manifest, size_t len, int state_fd, int ram_fd, int base_fd,
+                  struct snapshot **out, struct sm_error *err);
+#define SNAPSHOT_MANIFEST_MAX (1u << 20) /* bytes */
 
 /* vm_state.c: take the files, whatever comes; read the state and check the sizes of it and of all
  * memory. base_fd: -1 when there is none. All but the files is filled in already. Errors as of
