@@ -294,7 +294,7 @@ uint64_t soft_tsc_khz(const struct engine *e); /* of the host; soft_calibrate_ts
 void soft_fp_leave(struct soft_cpu *cpu);
 void soft_fp_enter(struct soft_cpu *cpu);
 
-/* ---- mmu.c: guest-virtual memory ---- */
+/* ---- access.c, tlb.c: guest-virtual memory ---- */
 
 /* Access linear memory with the rights of the current CPL. Handle page crossing, MMIO, code pages.
  * Fault by soft_raise with cpu->insn_rip as it stands. size 1-8. */

@@ -110,7 +110,7 @@ static inline void *tlb_probe(const struct soft_tlb_entry *tlb, uint64_t va, uns
     return tlb_hit(e, va, size) ? (void *)(e->host + (va - e->tag)) : NULL;
 }
 
-/* Slow paths (mmu.c): as soft_load/soft_store, after noting o as the faulting instruction. */
+/* Slow paths (access.c): as soft_load/soft_store, after noting o as the faulting instruction. */
 uint64_t soft_load_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va, unsigned size);
 void soft_store_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va, unsigned size,
                      uint64_t value);

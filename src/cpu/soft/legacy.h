@@ -4,7 +4,7 @@
  * mode, and protected and real mode before long mode.
  *
  * How legacy code stays on the fast paths of 64-bit code: while MODE_LEGACY is set, no TLB entry of
- * the current privilege lies at or above 4 GiB (mmu.c sees to it). So an address that wraps around
+ * the current privilege lies at or above 4 GiB (tlb.c sees to it). So an address that wraps around
  * 32 bits needs no truncation where it is computed: it misses, and the slow path truncates it.
  * Segments cost nothing while ES, SS and DS are flat; MODE_SEGMENTED says that they are not, and an
  * operand's address is then checked by an operation of its own (ops_legacy.c), as are all through

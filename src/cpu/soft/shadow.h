@@ -2,7 +2,7 @@
 /*
  * Guest memory as a replay sees it (check.h): pages that it writes, or whose page-table entries it
  * marks, are copies of its own; all others are the guest's. The replay's vCPU has soft_cpu.shadow
- * set, and mmu.c asks here whenever it is about to touch memory for such a vCPU.
+ * set, and walk.c and access.c ask here whenever it is about to touch memory for such a vCPU.
  *
  * A translation that the real vCPU has in its TLB is used as it is: the TLB is part of the state
  * that the block starts from. Everything else is walked anew, and kept for this replay only.

@@ -131,7 +131,7 @@ void xlat_watch(struct xlat *x, struct block *b);
 /* A block was dropped: no code leads into it any more. */
 void xlat_forget(struct xlat *x, struct block *b);
 
-/* ---- mmu.c ---- */
+/* ---- tlb.c, access.c ---- */
 
 /* Translate a fetch address; raises #PF with insn_rip = cpu->rip. *global tells if the page is
  * global. */

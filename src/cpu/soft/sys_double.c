@@ -125,7 +125,7 @@ void soft_fp_enter(struct soft_cpu *cpu)
     assert_int_equal(double_of(cpu)->fp_depth++, 0);
 }
 
-/* ---- mmu.c ---- */
+/* ---- access.c ---- */
 
 static void check(struct soft_cpu *cpu, uint64_t va, unsigned len, bool write, bool user)
 {
