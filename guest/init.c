@@ -84,6 +84,20 @@ static void ensure_stdio(void)
         close(fd);
 }
 
+/* Linux tells the host of free blocks of 2 MiB and more, and only while a zone has 64 MiB of them.
+ * Of 128 KiB it has many more, and needs 4 MiB. The kernel's command line cannot say so: the driver
+ * sets it anew. */
+static void report_small_blocks(void)
+{
+    int fd =
+        open("/sys/module/page_reporting/parameters/page_reporting_order", O_WRONLY | O_CLOEXEC);
+
+    if (fd >= 0 && write(fd, "5", 1) < 0)
+        klog_info("free memory is reported in large blocks only: %s", strerror(errno));
+    if (fd >= 0)
+        close(fd);
+}
+
 static void loopback_up(void)
 {
     struct ifreq r = {.ifr_name = "lo"};
@@ -187,6 +201,7 @@ int main(void)
     ensure_stdio();
     parse_cmdline(&boot);
     klog_info("%u modules loaded", modules_load());
+    report_small_blocks();
     setrlimit(RLIMIT_NOFILE, &files);
     if (rootfs_enter(boot.layers, why, sizeof why) < 0)
         give_up(why);

@@ -73,13 +73,13 @@ int start_key(const sm_image *image, struct start_files *f, const struct vm_conf
     rc = rc ? rc : store_file_digest(image->store, f->initramfs, f->initramfs_digest, err);
     if (rc)
         return rc;
-    int failed = buf_printf(&text,
-                            "supermachine %s\nformat %d\nprotocol %u\nmemory %llu\nvcpus %u\n"
-                            "cpu %s %s\ncommand line %s\nkernel %s\ninitramfs %s\nimage %s\n",
-                            SM_VERSION, SNAPSHOT_FORMAT, PROTO_VERSION,
-                            (unsigned long long)config->memory_bytes, config->vcpus, config->cpu,
-                            model_host_vendor(), vm_base_cmdline, f->kernel_digest,
-                            f->initramfs_digest, image->image->config_digest);
+    int failed = buf_printf(
+        &text,
+        "supermachine %s\nformat %d\ndevices %d\nprotocol %u\nmemory %llu\nvcpus %u\n"
+        "cpu %s %s\ncommand line %s\nkernel %s\ninitramfs %s\nimage %s\n",
+        SM_VERSION, SNAPSHOT_FORMAT, VM_DEVICES, PROTO_VERSION,
+        (unsigned long long)config->memory_bytes, config->vcpus, config->cpu, model_host_vendor(),
+        vm_base_cmdline, f->kernel_digest, f->initramfs_digest, image->image->config_digest);
     for (unsigned i = 0; i < f->n_layers; i++)
         failed |= buf_printf(&text, "layer %s\n", f->layer_ids[i]);
     /* What the guest's kernel has seen of its disks: not what is on them. */

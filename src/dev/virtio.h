@@ -21,7 +21,7 @@
 #include "hw/irq.h"
 #include "hw/mem.h"
 
-#define VIRTIO_MAX_QUEUES 4
+#define VIRTIO_MAX_QUEUES 5
 #define VIRTIO_MAX_CONFIG 64
 
 /* Feature bits that are the same for all devices (section 6). */

@@ -185,6 +185,23 @@ void mem_wrote(struct mem *m, gpa_t gpa, uint64_t len)
         m->on_write(m->on_write_opaque, gpa, len);
 }
 
+/* jail(loop): madvise */
+int mem_discard(struct mem *m, gpa_t gpa, uint64_t len)
+{
+    const struct mem_region *r = mem_find(m, gpa);
+    uint64_t skip = -gpa % MEM_PAGE_SIZE, whole;
+
+    if (r == NULL || !r->ram || len > r->len - (gpa - r->gpa))
+        return -1;
+    whole = len > skip ? (len - skip) / MEM_PAGE_SIZE * MEM_PAGE_SIZE : 0;
+    if (whole == 0)
+        return 0;
+    /* Not MADV_FREE: the host would count it as the guest's until it runs short of memory. */
+    int rc = madvise(r->hva + (gpa + skip - r->gpa), whole, MADV_DONTNEED);
+    mem_wrote(m, gpa + skip, whole);
+    return rc;
+}
+
 int mem_read(const struct mem *m, gpa_t gpa, void *out, uint64_t len)
 {
     const void *p = lookup(m, gpa, len, false);

@@ -72,6 +72,13 @@ const void *mem_ptr(const struct mem *m, gpa_t gpa, uint64_t len);
 void *mem_ptr_write(struct mem *m, gpa_t gpa, uint64_t len);
 void mem_wrote(struct mem *m, gpa_t gpa, uint64_t len);
 
+/*
+ * The guest needs nothing of [gpa, gpa+len) any more: all whole pages in it go back to the host,
+ * and read as zeros from then on, or as the file that RAM was mapped from. 0, or -1 if the range is
+ * not all RAM, in one piece (nothing done). Counts as a write of those pages.
+ */
+int mem_discard(struct mem *m, gpa_t gpa, uint64_t len);
+
 /* Copy helpers: 0, or -1 if the range is not all memory (nothing copied). */
 int mem_read(const struct mem *m, gpa_t gpa, void *out, uint64_t len);
 int mem_write(struct mem *m, gpa_t gpa, const void *data, uint64_t len);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -124,6 +125,71 @@ static void writes_are_reported(void **state)
     mem_free(m);
 }
 
+/* The 64 pages from 1 MiB on that are in the host's memory for this mapping alone. */
+static unsigned own_pages(const struct mem *m)
+{
+    uint64_t map[64];
+    unsigned n = 0;
+    int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    uintptr_t at = (uintptr_t)mem_ptr(m, MIB, 1) / 4096;
+
+    assert_int_equal(pread(fd, map, sizeof map, (off_t)(at * 8)), sizeof map);
+    close(fd);
+    for (unsigned i = 0; i < 64; i++)
+        n += map[i] >> 63 && !(map[i] >> 61 & 1); /* present, and not a file's */
+    return n;
+}
+
+static void discarded_pages_go(struct mem *m, char after)
+{
+    uint64_t seen[2] = {0, 0};
+    char *p = mem_ptr_write(m, MIB, 64 * 4096);
+
+    memset(p, 0x5a, 64 * 4096);
+    assert_int_equal(own_pages(m), 64);
+    m->on_write = note;
+    m->on_write_opaque = seen;
+    assert_int_equal(mem_discard(m, MIB + 1, 4 * 4096 - 1), 0); /* pages 1 to 3 */
+    assert_int_equal(seen[0], MIB + 4096);
+    assert_int_equal(seen[1], 3 * 4096);
+    assert_int_equal(own_pages(m), 61);
+    assert_int_equal(p[4095], 0x5a);
+    assert_int_equal(p[4096], after);
+    assert_int_equal(p[4 * 4096 - 1], after);
+    assert_int_equal(p[4 * 4096], 0x5a);
+    seen[1] = 0;
+    assert_int_equal(mem_discard(m, MIB + 8 * 4096 + 1, 2 * 4096 - 2), 0); /* no whole page */
+    assert_int_equal(mem_discard(m, MIB, 0), 0);
+    assert_int_equal(mem_discard(m, 16 * MIB - 4096, 8192), -1);
+    assert_int_equal(mem_discard(m, 16 * MIB, 4096), -1);
+    assert_int_equal(mem_discard(m, ~0ull, 4096), -1);
+    assert_int_equal(mem_discard(m, 4096, ~0ull), -1);
+    assert_int_equal(mem_discard(m, 0x4000000000, 4096), -1); /* a window */
+    assert_int_equal(seen[1], 0);
+    assert_int_equal(p[8 * 4096 + 1], 0x5a);
+}
+
+static void discarding(void **state)
+{
+    void *window = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    int fd = memfd_create("ram", MFD_CLOEXEC);
+    struct mem *m;
+
+    assert_int_equal(mem_new(16 * MIB, &m, NULL), 0);
+    assert_int_equal(mem_add_window(m, 0x4000000000, 4096, window, true, NULL), 0);
+    discarded_pages_go(m, 0);
+    mem_free(m);
+    assert_int_equal(ftruncate(fd, 16 * MIB), 0);
+    assert_int_equal(pwrite(fd, "xxxx", 4, MIB + 4096), 4);
+    assert_int_equal(pwrite(fd, "xxxx", 4, MIB + 4 * 4096 - 4), 4);
+    assert_int_equal(mem_new_from(16 * MIB, fd, &m, NULL), 0);
+    assert_int_equal(mem_add_window(m, 0x4000000000, 4096, window, true, NULL), 0);
+    discarded_pages_go(m, 'x');
+    mem_free(m);
+    close(fd);
+    munmap(window, 4096);
+}
+
 /* A child that touches one byte past either end must die: the guards are there. */
 static void guards_fault(void **state)
 {
@@ -154,7 +220,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sizes_are_checked), cmocka_unit_test(low_and_high_ram),
         cmocka_unit_test(windows),           cmocka_unit_test(writes_are_reported),
-        cmocka_unit_test(guards_fault),
+        cmocka_unit_test(discarding),        cmocka_unit_test(guards_fault),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,6 +12,10 @@
 #include "base/err.h"
 #include "cpu/engine.h"
 
+/* Of the devices that every VM has, and their order; 2 added the balloon. A snapshot fits no other.
+ */
+#define VM_DEVICES 2
+
 struct vm;
 struct snapshot; /* snapshot.h */
 

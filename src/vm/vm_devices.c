@@ -143,6 +143,15 @@ static int add_vsock(struct vm *vm, uint32_t agent_port, struct sm_error *err)
     return rc ? rc : plug(vm, vsock_virtio(vm->vsock), err);
 }
 
+static int add_balloon(struct vm *vm, struct sm_error *err)
+{
+    struct virtio_env env;
+    int rc = next_env(vm, &env, err);
+    if (!rc)
+        rc = balloon_new(&env, &vm->balloon, err);
+    return rc ? rc : plug(vm, balloon_virtio(vm->balloon), err);
+}
+
 int vm_devices_new(struct vm *vm, const struct vm_config *config, struct sm_error *err)
 {
     vm->power = (struct power){.event = on_power, .opaque = vm};
@@ -153,6 +162,8 @@ int vm_devices_new(struct vm *vm, const struct vm_config *config, struct sm_erro
         rc = add_rng(vm, err);
     if (!rc)
         rc = add_vsock(vm, config->agent_port ? config->agent_port : VM_AGENT_PORT, err);
+    if (!rc)
+        rc = add_balloon(vm, err);
     rc = rc ? rc : add_layers(vm, config, err);
     return rc ? rc : add_volumes(vm, config, err);
 }
@@ -206,6 +217,7 @@ void vm_devices_free(struct vm *vm)
         pmem_free(vm->layers[i].pmem);
         window_unmap(&vm->layers[i].window);
     }
+    balloon_free(vm->balloon);
     vsock_free(vm->vsock);
     rng_free(vm->rng);
     uart_free(vm->uart);

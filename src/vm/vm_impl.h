@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "base/loop.h"
+#include "dev/balloon.h"
 #include "dev/blk.h"
 #include "dev/mmio.h"
 #include "dev/pmem.h"
@@ -22,7 +23,8 @@
 #include "vm/vm.h"
 #include "vm/window.h"
 
-#define VM_MAX_VIRTIO (2 + VM_MAX_LAYERS + VM_MAX_VOLUMES) /* rng, vsock, layers, volumes */
+#define VM_MAX_VIRTIO                                                                              \
+    (3 + VM_MAX_LAYERS + VM_MAX_VOLUMES) /* rng, vsock, balloon, layers, volumes */
 
 struct vm_layer {
     struct window window;
@@ -52,6 +54,7 @@ struct vm {
     struct uart *uart;
     struct rng *rng;
     struct vsock *vsock;
+    struct balloon *balloon;
     struct vm_layer layers[VM_MAX_LAYERS];
     unsigned n_layers;
     struct blk *volumes[VM_MAX_VOLUMES];

@@ -398,7 +398,7 @@ static void test_devices(void **state)
     struct files f;
     struct sm_error err = {0};
     enum vm_end end;
-    uint64_t rng = LAYOUT_VIRTIO_MMIO, vsock = rng + 0x1000, pmem = rng + 0x2000;
+    uint64_t rng = LAYOUT_VIRTIO_MMIO, vsock = rng + 0x1000, pmem = rng + 0x3000;
     gpa_t window = MEM_HIGH_BASE;
     struct step steps[] = {
         {OP_CHECK, 4, rng, 0x74726976},
