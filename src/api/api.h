@@ -7,6 +7,7 @@
 
 #include "api/vm_volumes.h"
 #include "cpu/engine.h"
+#include "cpu/tsc.h"
 #include "image/image.h"
 #include "supermachine.h"
 #include "vm/snapshot.h"
@@ -21,14 +22,17 @@
 #define API_SHUTDOWN_MS 60000 /* for the guest to agree, and to write what it holds */
 
 struct sm_store {
-    struct store *store; /* owned */
-    char *data_dir;      /* owned; "" when not found */
+    struct store *store;      /* owned */
+    char *data_dir;           /* owned; "" when not found */
+    struct tsc_moment opened; /* to know the TSC's rate when a VM starts */
 };
 
 struct sm_image {
     struct store *store;       /* borrowed: of the sm_store it was opened from */
     struct image *image;       /* owned */
     char *data_dir;            /* owned */
+    struct tsc_moment opened;  /* the sm_store's; zero: not known */
+    _Atomic uint64_t tsc_khz;  /* 0: no VM has needed it yet */
     struct snapshot *snapshot; /* owned: sm_image_from_snapshot's, else NULL */
 };
 

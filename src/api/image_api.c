@@ -55,6 +55,7 @@ SM_API int sm_store_open(const struct sm_store_config *given, sm_store **out, st
         sm_store_free(s);
         return rc;
     }
+    tsc_now(&s->opened);
     *out = s;
     return 0;
 }
@@ -90,6 +91,7 @@ static int open_image(sm_store *store, const char *ref, struct image_options *op
         rc = err_set(err, SM_ENOMEM, "out of memory");
     } else {
         image->store = store->store;
+        image->opened = store->opened;
         options->builtin_dir = store->data_dir[0] ? builtin : NULL;
         rc = image_open(store->store, ref, options, &image->image, err);
     }

@@ -165,5 +165,7 @@ SM_API int sm_image_from_snapshot(sm_store *store, const char *folder, sm_image 
     if (rc)
         return rc;
     rc = image_of_snapshot(store->store, store->data_dir, snapshot, out, err);
+    if (!rc)
+        (*out)->opened = store->opened;
     return rc ? err_wrap(err, rc, "snapshot %.200s", folder) : 0;
 }

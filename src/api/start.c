@@ -5,6 +5,7 @@
  */
 #include "api/start.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -125,7 +126,18 @@ static int choose_debug(const struct sm_vm_config *given, struct vm_config *out,
     return 0;
 }
 
-int start_config(const sm_image *image, const struct sm_vm_config *given, struct vm_config *out,
+/* Known once for all VMs of the image: measuring takes as long as half a restore. */
+static uint64_t host_tsc_khz(sm_image *image)
+{
+    uint64_t khz = atomic_load(&image->tsc_khz);
+    if (!khz) {
+        khz = tsc_khz(&image->opened);
+        atomic_store(&image->tsc_khz, khz);
+    }
+    return khz;
+}
+
+int start_config(sm_image *image, const struct sm_vm_config *given, struct vm_config *out,
                  struct sm_error *err)
 {
     const struct snapshot *snapshot = image->snapshot;
@@ -153,6 +165,8 @@ int start_config(const sm_image *image, const struct sm_vm_config *given, struct
         out->vcpus = snapshot->vcpus;
     }
     rc = engines_choose(given->engine, &out->engine, err);
+    if (!rc && out->engine == &engine_soft)
+        out->tsc_khz = host_tsc_khz(image);
     return rc ? rc : choose_debug(given, out, err);
 }
 

@@ -23,7 +23,7 @@ int start_files_init(struct start_files *f, const sm_image *image, const char *k
 void start_files_fini(struct start_files *f); /* a zeroed one is fine */
 
 /* The machine that these ask for: engine, memory, vCPUs, CPU model; the rest of *out stays. */
-int start_config(const sm_image *image, const struct sm_vm_config *given, struct vm_config *out,
+int start_config(sm_image *image, const struct sm_vm_config *given, struct vm_config *out,
                  struct sm_error *err);
 
 /* The key of the snapshot that a start of this machine would make or use: over everything that

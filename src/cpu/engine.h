@@ -54,6 +54,7 @@ struct engine_config {
     const struct bus *pio;  /* borrowed */
     unsigned n_vcpus;       /* 1 ... ENGINE_MAX_VCPUS */
     const char *cpu_model;  /* "v2", "v3" (model.h); NULL: the highest that this host has */
+    uint64_t tsc_khz;       /* of the host (tsc.h); 0: the engine finds out */
     enum engine_translate translate;
     struct engine_debug debug;
 };

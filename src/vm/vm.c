@@ -129,6 +129,7 @@ static int build(struct vm *vm, const struct vm_config *config, struct sm_error 
         .pio = &vm->ports,
         .n_vcpus = config->vcpus,
         .cpu_model = vm->cpu_model,
+        .tsc_khz = config->tsc_khz,
         .translate = config->translate,
         .debug = config->debug,
     };

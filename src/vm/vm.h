@@ -51,6 +51,7 @@ struct vm_config {
     const char *const *layers; /* EROFS images, lowest first; each shown as a virtio-pmem device */
     unsigned n_layers;
     struct engine_debug debug;
+    uint64_t tsc_khz;                /* of the host, if known (cpu/tsc.h); else 0 */
     const struct vm_volume *volumes; /* the n-th is a virtio-blk disk with the id "smN" */
     unsigned n_volumes;
     /* Told what the host could not do for the guest (a volume's first I/O error): one line; called

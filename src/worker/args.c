@@ -9,7 +9,7 @@
 #include "base/io.h"
 #include "worker/control.h"
 
-#define ARGS_MAX (21 + VM_MAX_LAYERS + VM_MAX_VOLUMES)
+#define ARGS_MAX (22 + VM_MAX_LAYERS + VM_MAX_VOLUMES)
 
 static void add(struct args *a, const char *name, const char *value)
 {
@@ -94,6 +94,8 @@ int args_make(struct args *a, const char *program, const struct vm_config *confi
     if (config->cpu)
         add(a, "cpu", config->cpu);
     add_number(a, "agent-port", config->agent_port);
+    if (config->tsc_khz)
+        add_number(a, "tsc-khz", config->tsc_khz);
     if (config->translate)
         add_number(a, "translate", config->translate);
     if (config->debug.check || config->debug.trace)
@@ -155,6 +157,7 @@ enum {
     ARG_VCPUS,
     ARG_CPU,
     ARG_PORT,
+    ARG_TSC,
     ARG_TRANSLATE,
     ARG_SNAPSHOT,
     ARG_VENDOR,
@@ -173,14 +176,12 @@ enum {
 static unsigned split(const char *arg, const char **name, const char **value)
 {
     static const char *const names[ARG_COUNT] = {
-        [ARG_ENGINE] = "engine",     [ARG_MEMORY] = "memory",
-        [ARG_VCPUS] = "vcpus",       [ARG_CPU] = "cpu",
-        [ARG_PORT] = "agent-port",   [ARG_TRANSLATE] = "translate",
-        [ARG_SNAPSHOT] = "snapshot", [ARG_VENDOR] = "cpu-vendor",
-        [ARG_KERNEL] = "kernel",     [ARG_INITRAMFS] = "initramfs",
-        [ARG_CMDLINE] = "cmdline",   [ARG_CONSOLE] = "console",
-        [ARG_BASE] = "base",         [ARG_DEBUG] = "debug",
-        [ARG_LAYER] = "layer",       [ARG_VOLUME] = "volume",
+        [ARG_ENGINE] = "engine",   [ARG_MEMORY] = "memory",       [ARG_VCPUS] = "vcpus",
+        [ARG_CPU] = "cpu",         [ARG_PORT] = "agent-port",     [ARG_TRANSLATE] = "translate",
+        [ARG_TSC] = "tsc-khz",     [ARG_SNAPSHOT] = "snapshot",   [ARG_VENDOR] = "cpu-vendor",
+        [ARG_KERNEL] = "kernel",   [ARG_INITRAMFS] = "initramfs", [ARG_CMDLINE] = "cmdline",
+        [ARG_CONSOLE] = "console", [ARG_BASE] = "base",           [ARG_DEBUG] = "debug",
+        [ARG_LAYER] = "layer",     [ARG_VOLUME] = "volume",
     };
     unsigned i;
     for (i = 0; i < ARG_COUNT; i++) {
@@ -210,6 +211,8 @@ static int take_number(struct args_machine *m, unsigned which, const char *name,
         m->config.vcpus = (unsigned)n;
     else if (which == ARG_PORT)
         m->config.agent_port = (uint32_t)n;
+    else if (which == ARG_TSC)
+        m->config.tsc_khz = n;
     else
         m->config.translate = (enum engine_translate)n;
     return rc;
@@ -306,7 +309,7 @@ int args_parse(char **argv, const struct engine_ops *(*engine)(const char *name)
         int rc;
         if (which == ARG_COUNT)
             return err_set(err, SM_EINVAL, "unexpected argument \"%.60s\"", *argv);
-        if (which == ARG_MEMORY || which == ARG_VCPUS || which == ARG_PORT ||
+        if (which == ARG_MEMORY || which == ARG_VCPUS || which == ARG_PORT || which == ARG_TSC ||
             which == ARG_TRANSLATE)
             rc = take_number(out, which, name, value, err);
         else

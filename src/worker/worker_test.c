@@ -40,6 +40,7 @@ static void test_args_there_and_back(void **state)
                            .vcpus = 7,
                            .cpu = "v9",
                            .agent_port = 77,
+                           .tsc_khz = 2596146,
                            .translate = ENGINE_TRANSLATE_NONE,
                            .kernel = "k =x",
                            .initramfs = "i",
@@ -59,7 +60,8 @@ static void test_args_there_and_back(void **state)
     assert_string_equal(a.argv[0], "prog");
     assert_int_equal(args_parse(a.argv, find_fake, &m, NULL), 0);
     assert_ptr_equal(out->engine, &fake_engine);
-    assert_true(out->memory_bytes == UINT64_MAX && out->vcpus == 7 && out->agent_port == 77);
+    assert_true(out->memory_bytes == UINT64_MAX && out->vcpus == 7 && out->agent_port == 77 &&
+                out->tsc_khz == 2596146);
     assert_int_equal(out->translate, ENGINE_TRANSLATE_NONE);
     assert_string_equal(out->cpu, "v9");
     assert_string_equal(out->kernel, "k =x");

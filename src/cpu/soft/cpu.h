@@ -288,7 +288,7 @@ const struct bus *soft_pio(struct soft_cpu *cpu);
 struct mem *soft_mem(struct soft_cpu *cpu);
 struct soft_ioapic *soft_ioapic(struct engine *e);
 struct soft_cpu *soft_vcpu(struct engine *e, unsigned index); /* NULL past the last one */
-uint64_t soft_tsc_khz(const struct engine *e); /* of the host; soft_calibrate_tsc_khz() */
+uint64_t soft_tsc_khz(const struct engine *e);                /* of the host */
 
 /* Guest FP state out of (into) the host registers, the host's in (out). Not nested. */
 void soft_fp_leave(struct soft_cpu *cpu);

@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include "cpu/soft/sys_double.h"
+#include "cpu/tsc.h"
 
 enum {
     X_ID = 0x802,
@@ -229,7 +230,7 @@ static uint64_t now_ns(void)
 
 static void start_clock(struct soft_cpu *cpu)
 {
-    time_start(&cpu->clock, soft_calibrate_tsc_khz());
+    time_start(&cpu->clock, tsc_khz(NULL));
 }
 
 /* NMI, INIT and SIPI: what they leave in pending. */

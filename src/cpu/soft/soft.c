@@ -19,6 +19,7 @@
 #include "cpu/soft/stub.h"
 #include "cpu/soft/time.h"
 #include "cpu/soft/xlat.h"
+#include "cpu/tsc.h"
 
 #define STUB_BYTES (1u << 20)
 #define XLAT_BYTES (8u << 20)
@@ -179,7 +180,7 @@ static int soft_create(const struct engine_config *config, struct engine **out,
     e->config = *config;
     e->slice = watched(&config->debug) ? soft_run_slice_watched : soft_run_slice;
     e->n_pages = config->mem->ram_bytes >> 12;
-    e->tsc_khz = soft_calibrate_tsc_khz();
+    e->tsc_khz = config->tsc_khz ? config->tsc_khz : tsc_khz(NULL);
     if (!e->tsc_khz) {
         free(e);
         return err_set(err, SM_EENGINE, "this machine has no usable time stamp counter");

@@ -9,9 +9,6 @@ struct soft_clock; /* cpu.h */
 
 /* ---- outside a run slice (time_host.c) ---- */
 
-/* Rate of the host's TSC: as the CPU or the hypervisor below says, if that stands a short check;
- * else measured (about 10 ms). 0 when this host's TSC cannot be used. */
-uint64_t soft_calibrate_tsc_khz(void);
 /* CLOCK_REALTIME in ns. */
 uint64_t time_realtime_ns(void);
 
