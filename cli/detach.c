@@ -8,42 +8,50 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+int detach_begin(struct detach *d)
+{
+    int fds[2];
+    fflush(NULL);
+    if (pipe2(fds, O_CLOEXEC) != 0)
+        return say("%s: cannot make a pipe: %s", d->command, strerror(errno));
+    d->child = fork();
+    if (d->child < 0) {
+        int error = errno;
+        close(fds[0]);
+        close(fds[1]);
+        return say("%s: cannot start a process: %s", d->command, strerror(error));
+    }
+    close(fds[d->child ? 1 : 0]);
+    d->ready = fds[d->child ? 0 : 1];
+    return d->child ? DETACH_PARENT : DETACH_CHILD;
+}
+
 /* The child sends its VM's name, or ends. */
-static int wait_ready(int ready, pid_t child)
+int detach_wait(struct detach *d)
 {
     char name[RECORD_NAME_MAX + 1] = "";
     int status;
     ssize_t n;
     do {
-        n = read(ready, name, sizeof name - 1);
+        n = read(d->ready, name, sizeof name - 1);
     } while (n < 0 && errno == EINTR);
+    close(d->ready);
     if (n > 0) {
         puts(name);
         return 0;
     }
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+    while (waitpid(d->child, &status, 0) < 0 && errno == EINTR)
         ;
     if (WIFSIGNALED(status))
-        return say("run: the VM's process was ended by SIG%s", sigabbrev_np(WTERMSIG(status)));
+        return say("%s: the VM's process was ended by SIG%s", d->command,
+                   sigabbrev_np(WTERMSIG(status)));
     return WEXITSTATUS(status) ? WEXITSTATUS(status) : EXIT_OURS;
 }
 
 int detach_fork(struct detach *d)
 {
-    int fds[2];
-    fflush(NULL);
-    if (pipe2(fds, O_CLOEXEC) != 0)
-        return say("run: cannot make a pipe: %s", strerror(errno));
-    pid_t child = fork();
-    if (child < 0)
-        return say("run: cannot start a process: %s", strerror(errno));
-    if (child > 0) {
-        close(fds[1]);
-        return wait_ready(fds[0], child);
-    }
-    close(fds[0]);
-    d->ready = fds[1];
-    return -1;
+    int who = detach_begin(d);
+    return who == DETACH_PARENT ? detach_wait(d) : who;
 }
 
 void detach_ready(struct detach *d, const struct record *r)
@@ -57,11 +65,12 @@ void detach_ready(struct detach *d, const struct record *r)
     dup2(null, STDOUT_FILENO);
     dup2(messages < 0 ? null : messages, STDERR_FILENO);
     if (write(d->ready, r->name, strlen(r->name)) < 0)
-        say("run: nobody waited for the VM"); /* the parent was killed: the VM was wanted */
+        say("%s: nobody waited for the VM",
+            d->command); /* the parent was killed: the VM was wanted */
     close(d->ready);
     close(null);
     if (messages >= 0)
         close(messages);
     if (chdir("/") != 0)
-        say("run: cannot leave the folder: %s", strerror(errno));
+        say("%s: cannot leave the folder: %s", d->command, strerror(errno));
 }

@@ -6,11 +6,19 @@
 #include "record.h"
 
 struct detach {
-    int ready; /* write end of a pipe to the parent; -1: not detached */
+    const char *command; /* whose messages they are */
+    int ready;           /* end of a pipe between the two; -1: not detached */
+    pid_t child;         /* the parent's */
 };
 
-/* Fork, before any thread is there. -1 in the child, which goes on; in the parent the exit code,
- * once the child is ready or has failed (its messages came out on stderr). */
+/* Fork, before any thread is there. DETACH_CHILD goes on; DETACH_PARENT is to wait; else EXIT_OURS,
+ * after a message. */
+enum { DETACH_CHILD = -1, DETACH_PARENT = -2 };
+int detach_begin(struct detach *d);
+/* The exit code, once the child is ready, and its name printed, or has failed (its messages came
+ * out on stderr). */
+int detach_wait(struct detach *d);
+/* Both: DETACH_CHILD in the child; in the parent the exit code. */
 int detach_fork(struct detach *d);
 /* In the child: the VM runs. Leave the terminal and its session; messages go to the record's file
  * from now on. Nothing when not detached. */

@@ -49,6 +49,13 @@ static const struct cmd commands[] = {
      "stood\n"
      "still.",
      NULL, cmd_snapshot},
+    {"fork", "Start clones of a VM that runs; it goes on.", "[OPTION...] NAME",
+     "Each goes on from the same moment, in the background, with a host name, machine id and "
+     "random\n"
+     "numbers of its own; their names are printed. What runs in the background runs in each; the\n"
+     "VM's command and those of `exec` lose their streams in the clones, and end there. A clone\n"
+     "lives until `stop`, which ends all of its processes. A VM with volumes has no clones.",
+     fork_options, cmd_fork},
     {"stop", "End VMs: SIGTERM to the command, then the VM.", "[OPTION...] NAME...", NULL,
      stop_options, cmd_stop},
     {"wait", "Wait until VMs have ended, and print their exit codes.", "NAME...", NULL, NULL,

@@ -12,7 +12,7 @@
 void named_init(struct named *n, const struct run_opts *opts)
 {
     *n = (struct named){.opts = opts,
-                        .detach = {.ready = -1},
+                        .detach = {.command = "run", .ready = -1},
                         .record = RECORD_NONE,
                         .out = {-1, -1},
                         .stdin_fd = -1,
@@ -40,7 +40,7 @@ int named_begin(struct named *n, const char *store, char **argv)
                                .created_s = time(NULL),
                                .owner = getpid(),
                                .detached = n->opts->detach};
-    int code = info.command ? record_create(&n->record, store, n->opts->name, &info)
+    int code = info.command ? record_create(&n->record, "run", store, n->opts->name, &info)
                             : say("run: out of memory");
     free(info.command);
     return code;

@@ -123,13 +123,13 @@ static int publish(struct record *r, int all, const struct record_info *info)
     return rc;
 }
 
-int record_create(struct record *r, const char *store, const char *name,
+int record_create(struct record *r, const char *command, const char *store, const char *name,
                   const struct record_info *info)
 {
     *r = (struct record)RECORD_NONE;
     int all = open_all(store, true);
     if (all < 0)
-        return say("run: cannot make %s/" FOLDER ": %s", store, strerror(errno));
+        return say("%s: cannot make %s/" FOLDER ": %s", command, store, strerror(errno));
     if (name)
         strcpy(r->name, name);
     else
@@ -137,10 +137,11 @@ int record_create(struct record *r, const char *store, const char *name,
     int rc = publish(r, all, info);
     close(all);
     if (rc == EEXIST)
-        return say("run: there is a VM named %s already: choose another name, or remove it with "
+        return say("%s: there is a VM named %s already: choose another name, or remove it with "
                    "`supermachine rm -f %s`",
-                   r->name, r->name);
-    return rc ? say("run: cannot note the VM in %s/" FOLDER ": %s", store, strerror(rc)) : 0;
+                   command, r->name, r->name);
+    return rc ? say("%s: cannot note the VM in %s/" FOLDER ": %s", command, store, strerror(rc))
+              : 0;
 }
 
 void record_end(struct record *r, int code)

@@ -47,8 +47,8 @@ enum record_state {
 int record_check_name(const char *command, const char *name);
 
 /* Make it and own it. NULL for a name: one is made up. info's strings are only read. 0, or
- * EXIT_OURS after a message. */
-int record_create(struct record *r, const char *store, const char *name,
+ * EXIT_OURS after a message of command's. */
+int record_create(struct record *r, const char *command, const char *store, const char *name,
                   const struct record_info *info);
 /* Note how it ended. */
 void record_end(struct record *r, int code);

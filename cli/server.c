@@ -16,7 +16,8 @@
 #include "wire.h"
 
 #define MAX_CLIENTS 64
-#define KILL_MS 10000 /* from the command's SIGKILL to the VM's end */
+#define SHUTDOWN_MS 60000 /* the most that sm_vm_shutdown takes */
+#define KILL_MS 10000     /* from the command's SIGKILL to the VM's end */
 
 struct client {
     struct server *server;
@@ -28,7 +29,7 @@ struct client {
 
 struct server {
     sm_vm *vm;
-    sm_exec *main_exec;
+    sm_exec *main_exec; /* NULL: of a clone, which has none */
     int listen_fd;
     pthread_t thread;
     pthread_mutex_t lock; /* of the VM's calls, and what follows */
@@ -146,7 +147,7 @@ static void run_command(struct client *c, const struct wire *w)
     free(env);
 }
 
-/* ---- files, snapshots */
+/* ---- files, snapshots, clones */
 
 static void copy_file(struct client *c, const struct wire *w)
 {
@@ -184,6 +185,21 @@ static void take_snapshot(struct client *c, const struct wire *w)
            rc && !err.text[0] ? "the VM has ended" : err.text);
 }
 
+static void give_image(struct client *c)
+{
+    struct sm_snapshot_info info = {0};
+    struct sm_error err = {0};
+    sm_image *image = NULL;
+    pthread_mutex_lock(&c->server->lock);
+    int rc = c->server->ended ? SM_EGUEST : sm_image_from_vm(c->server->vm, &image, &info, &err);
+    pthread_mutex_unlock(&c->server->lock);
+    answer(c->fd, rc ? EXIT_OURS : 0, (int32_t)(info.pause_ns / 1000000),
+           rc && !err.text[0] ? "the VM has ended" : err.text);
+    if (!rc)
+        sm_image_send(image, c->fd, NULL); /* nobody there: nobody to tell */
+    sm_image_free(image);
+}
+
 /* ---- the end */
 
 /* Signal the command and wait for the end, with the lock held. */
@@ -203,10 +219,14 @@ static void ask_end(struct server *s, int signal, int wait_ms)
 static void stop_vm(struct client *c, int grace_ms)
 {
     struct server *s = c->server;
+    if (!s->main_exec && grace_ms > 0)
+        sm_vm_shutdown(s->vm, grace_ms < SHUTDOWN_MS ? (uint32_t)grace_ms : SHUTDOWN_MS, NULL);
     pthread_mutex_lock(&s->lock);
-    if (grace_ms > 0)
-        ask_end(s, SIGTERM, grace_ms);
-    ask_end(s, SIGKILL, KILL_MS); /* then the volumes are still unmounted */
+    if (s->main_exec) {
+        if (grace_ms > 0)
+            ask_end(s, SIGTERM, grace_ms);
+        ask_end(s, SIGKILL, KILL_MS); /* then the volumes are still unmounted */
+    }
     if (!s->ended)
         sm_vm_stop(s->vm);
     while (!s->ended)
@@ -227,6 +247,8 @@ static void *serve(void *opaque)
         copy_file(c, &w);
     else if (rc == 0 && w.type == WIRE_SNAPSHOT)
         take_snapshot(c, &w);
+    else if (rc == 0 && w.type == WIRE_FORK)
+        give_image(c);
     else if (rc == 0 && w.type == WIRE_STOP)
         stop_vm(c, w.a);
     else if (rc != EPIPE)

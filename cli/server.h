@@ -14,7 +14,8 @@
 
 struct server;
 
-/* vm and main_exec (what STOP asks to end) are borrowed until server_stop. 0, or an errno. */
+/* vm and main_exec (what STOP asks to end; NULL: all that runs) are borrowed until server_stop. 0,
+ * or an errno. */
 int server_start(const struct record *r, sm_vm *vm, sm_exec *main_exec, struct server **out);
 /* The VM's command has ended with code: answer those who wait, end the others' commands, free it.
  * NULL is fine. */

@@ -25,6 +25,7 @@ enum wire_type {
                       when a command ran; of GET the file's mode; of SNAPSHOT the pause in
                       milliseconds; of PUT 1 when the path cannot be
                       written as a file; a string: what went wrong, or "" */
+    WIRE_FORK,     /* an image of the VM: after DONE with exit code 0, sm_image_send's message */
 };
 enum { WIRE_EXEC_TTY = 1, WIRE_EXEC_STDIN = 2 }; /* stdout and stderr are always there */
 

@@ -522,7 +522,7 @@ void sm_vm_stop(sm_vm *vm);
  * End it in good order: SIGTERM to all its processes, SIGKILL after grace_ms (at most 60000) to
  * those that are left, volumes written and unmounted, power off. Returns when it has ended, or had
  * already. SM_EGUEST: the guest does not answer, or refuses; SM_ETIMEDOUT: it takes more than a
- * minute besides. It then still runs.
+ * minute besides. It then still runs. Any thread.
  */
 int sm_vm_shutdown(sm_vm *vm, uint32_t grace_ms, struct sm_error *err);
 

@@ -141,6 +141,77 @@ class Snapshots(Named):
         self.assertEqual(os.listdir(self.dir), ["snap"])
 
 
+class Forks(Named):
+    def counting(self, name):
+        """A VM with a counter in the background, whose file always has a value."""
+        self.detach("--name", name, "busybox", "sleep", "100000")
+        self.ok("exec", name, "sh", "-c", "(i=0; while :; do i=$((i+1)); echo $i >/n.new; "
+                "mv /n.new /n; sleep 0.05; done) >/dev/null 2>&1 </dev/null & sleep 0.5")
+
+    def count(self, name):
+        return int(self.ok("exec", name, "cat", "/n"))
+
+    def expect_progress(self, name, least):
+        first = self.count(name)
+        self.assertGreaterEqual(first, least)
+        self.wait_until(lambda: self.count(name) > first)
+
+    def test_clones(self):
+        self.counting("box")
+        before = self.count("box")
+        self.assertEqual(self.ok("fork", "box", "-n", "3", "--name", "twin"),
+                         "twin-1\ntwin-2\ntwin-3\n")
+        family = ["box", "twin-1", "twin-2", "twin-3"]
+        self.assertEqual(sorted(self.listed()), family)
+        for command in [["hostname"], ["cat", "/etc/machine-id"],
+                        ["sh", "-c", "head -c 16 /dev/urandom | md5sum"]]:
+            self.assertEqual(len({self.ok("exec", name, *command) for name in family}), 4)
+        for name in family:
+            self.expect_progress(name, before)
+            self.ok("exec", name, "sh", "-c", f"echo {name} >/mine")
+        for name in family:
+            self.assertEqual(self.ok("exec", name, "cat", "/mine"), name + "\n")
+        self.assertEqual(self.ok("exec", "twin-1", "sh", "-c", "ps | grep -c '[s]leep 100000'; true"),
+                         "0\n")  # the VM's command lost its streams
+        self.assertEqual(self.listed()["twin-1"]["command"], "(fork of box)")
+        self.assertEqual(self.ok("logs", "twin-1"), "")
+        child = self.ok("fork", "twin-2").strip()  # of a clone
+        self.ok("rm", "-f", "box", "twin-2")
+        self.expect_progress(child, before)
+        self.assertEqual(self.ok("exec", child, "cat", "/mine"), "twin-2\n")
+        self.assertEqual(self.ok("stop", "twin-1", child), f"twin-1\n{child}\n")
+        self.assertEqual(self.ok("wait", "twin-1"), "0\n")
+        self.assertEqual(self.ok("rm", "twin-1", child), f"twin-1\n{child}\n")
+        self.assertEqual(sorted(self.listed()), ["twin-3"])
+        self.assertEqual(os.listdir(self.home + "/tmp"), [])
+
+    def test_signals_to_the_owner(self):
+        self.counting("box")
+        self.ok("fork", "--name", "gone", "box")
+        self.ok("fork", "--name", "killed", "box")
+        os.kill(self.listed()["gone"]["pid"], signal.SIGTERM)
+        self.assertEqual(self.ok("wait", "gone"), "0\n")
+        os.kill(self.listed()["killed"]["pid"], signal.SIGKILL)
+        self.wait_until(lambda: self.listed()["killed"]["status"] == "lost")
+        self.assertEqual(self.ok("rm", "gone", "killed"), "gone\nkilled\n")
+        self.assertEqual(os.listdir(self.home + "/tmp"), [])
+
+    def test_refusals(self):
+        self.detach("--name", "box", "busybox", "sleep", "1000")
+        self.refused("fork", words=["no VM"])
+        self.refused("fork", "nobody", words=["no VM named nobody"])
+        self.refused("fork", "box", "other", words=["one VM"])
+        for number in ["0", "-1", "257", "x", "1x"]:
+            self.refused("fork", "box", "--number=" + number, words=["from 1 to 256"])
+        self.refused("fork", "box", "--name", "a/b", words=["no name for a VM"])
+        self.refused("fork", "box", "--name", "box", words=["there is a VM named box already"])
+        self.refused("fork", "-n", "10", "box", "--name", "x" * 61, words=["no name for a VM"])
+        self.detach("--name", "disk", "-v", "data:/data", "busybox", "sleep", "1000")
+        self.refused("fork", "disk", words=["volumes"])
+        self.assertEqual(sorted(self.listed()), ["box", "disk"])
+        self.ok("rm", "-f", "box", "disk")
+
+
 class Files(Named):
     def write(self, name, data, mode=0o644):
         path = f"{self.dir}/{name}"
