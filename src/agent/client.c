@@ -23,6 +23,7 @@
 #include "agent/ring.h"
 #include "agent/wire.h"
 #include "base/clock.h"
+#include "base/pages.h"
 
 /* What a pipe that polls writable takes without blocking (pipe(7), PIPE_BUF). */
 #define CAREFUL_WRITE 4096u
@@ -106,7 +107,7 @@ int client_new(struct client **out, int fd, const struct client_spec *spec, stru
         .n_files =
             (uint16_t)(spec->n_files > PROTO_EXEC_FILES ? PROTO_EXEC_FILES + 1 : spec->n_files)};
     const int fds[2] = {spec->stdout_fd, spec->stderr_fd};
-    struct client *c = calloc(1, sizeof *c);
+    struct client *c = pages_new(sizeof *c);
     int status;
 
     if (!c)
@@ -159,7 +160,7 @@ void client_free(struct client *c)
     if (c->wake_fd >= 0)
         close(c->wake_fd);
     free(c->blob);
-    free(c);
+    pages_free(c, sizeof *c);
 }
 
 static void wake(struct client *c)

@@ -10,6 +10,7 @@
 
 #include "agent/wire.h"
 #include "base/clock.h"
+#include "base/pages.h"
 
 /* 0 when the wire can go on, else the error. */
 static int wait_wire(struct wire *w, int64_t deadline, struct sm_error *err)
@@ -74,7 +75,7 @@ static int expect_hello(struct wire *w, int64_t deadline, struct sm_error *err)
 
 static int new_wire(struct wire **out, int fd, struct sm_error *err)
 {
-    *out = malloc(sizeof **out);
+    *out = pages_new(sizeof **out);
     if (!*out)
         return err_set(err, SM_ENOMEM, "out of memory for a request");
     wire_init(*out, fd, CODEC_GUEST);
@@ -98,7 +99,7 @@ int request_beacon(int fd, int timeout_ms, struct sm_error *err)
                          ? refusal(&f, "the guest cannot start", err)
                          : err_set(err, SM_EGUEST, "the guest's beacon says more than hello");
     }
-    free(w);
+    pages_free(w, sizeof *w);
     return status;
 }
 
@@ -131,7 +132,7 @@ static int transact(int fd, enum proto_type type, const uint8_t *payload, size_t
                          : err_set(err, SM_EGUEST,
                                    "the guest's agent broke the protocol: frame out of turn");
     }
-    free(w);
+    pages_free(w, sizeof *w);
     return status;
 }
 
@@ -156,7 +157,7 @@ static int put_volumes(uint8_t *out, size_t *at, const struct request_setup *s)
 
 int request_setup(int fd, const struct request_setup *s, int timeout_ms, struct sm_error *err)
 {
-    uint8_t *out = malloc(PROTO_PAYLOAD_MAX), clock[8];
+    uint8_t *out = pages_new(PROTO_PAYLOAD_MAX), clock[8];
     size_t at = 0;
     int status;
 
@@ -175,7 +176,7 @@ int request_setup(int fd, const struct request_setup *s, int timeout_ms, struct 
                          "host name, /etc text, seed or volumes are too long for the guest");
     else
         status = transact(fd, PROTO_SETUP, out, at, false, timeout_ms, err);
-    free(out);
+    pages_free(out, PROTO_PAYLOAD_MAX);
     return status;
 }
 

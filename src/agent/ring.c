@@ -2,14 +2,14 @@
 /* See agent/ring.h. */
 #include "agent/ring.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "agent/proto.h"
+#include "base/pages.h"
 
 void ring_fini(struct ring *r)
 {
-    free(r->data);
+    pages_free(r->data, PROTO_WINDOW);
     memset(r, 0, sizeof *r);
 }
 
@@ -19,7 +19,7 @@ int ring_put(struct ring *r, const void *data, size_t len)
 
     if (len > PROTO_WINDOW - r->len)
         return -1;
-    if (!r->data && !(r->data = malloc(PROTO_WINDOW)))
+    if (!r->data && !(r->data = pages_new(PROTO_WINDOW)))
         return -1;
     at = (r->start + r->len) % PROTO_WINDOW;
     first = len < PROTO_WINDOW - at ? len : PROTO_WINDOW - at;

@@ -70,12 +70,13 @@ int io_slurp(const char *path, size_t max, struct buf *out, struct sm_error *err
     }
     size_t start = out->len;
     int rc = SM_OK;
-    for (;;) {
-        if (buf_reserve(out, 65536)) {
+    size_t want = 4096; /* most are smaller; the others are read in larger steps */
+    for (;; want = 65536) {
+        if (buf_reserve(out, want)) {
             rc = err_set(err, SM_ENOMEM, "out of memory reading %s", path);
             break;
         }
-        ssize_t n = io_read_full(fd, out->data + out->len, 65536);
+        ssize_t n = io_read_full(fd, out->data + out->len, want);
         if (n < 0) {
             rc = err_sys(err, "cannot read %s", path);
             break;
@@ -85,7 +86,7 @@ int io_slurp(const char *path, size_t max, struct buf *out, struct sm_error *err
             rc = err_set(err, SM_EINVAL, "%s is larger than the limit of %zu bytes", path, max);
             break;
         }
-        if (n < 65536) {
+        if ((size_t)n < want) {
             break;
         }
     }
