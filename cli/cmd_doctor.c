@@ -23,6 +23,8 @@ static const struct {
      "unprivileged user namespaces are switched off (sysctl kernel.unprivileged_userns_clone, "
      "user.max_user_namespaces, or AppArmor)"},
     {SM_JAIL_LANDLOCK, "landlock", "the kernel has it not, or not switched on (lsm= at boot)"},
+    {SM_JAIL_PIDS, "pid-namespace",
+     "as for namespaces; or this is a build for tests, with sanitizers"},
 };
 #define LAYERS (sizeof layers / sizeof layers[0])
 

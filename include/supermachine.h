@@ -115,6 +115,7 @@ enum sm_jail {
     SM_JAIL_CAPABILITIES = 4, /* none left */
     SM_JAIL_NAMESPACES = 8,   /* user, mount (an empty root), network, IPC, UTS */
     SM_JAIL_LANDLOCK = 16,    /* no file can be opened */
+    SM_JAIL_PIDS = 32,        /* a PID namespace: no other process can be named */
 };
 /* Which of them this host offers: start a VM's process without a VM, and ask. *layers: bits of enum
  * sm_jail. SM_ENOTFOUND: supermachine-vmm is not installed; SM_EENGINE, SM_EIO: it cannot run. Any

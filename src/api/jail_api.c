@@ -9,7 +9,7 @@ _Static_assert(SM_JAIL_NO_NEW_PRIVS == (int)JAIL_NO_NEW_PRIVS &&
                    SM_JAIL_SECCOMP == (int)JAIL_SECCOMP &&
                    SM_JAIL_CAPABILITIES == (int)JAIL_CAPABILITIES &&
                    SM_JAIL_NAMESPACES == (int)JAIL_NAMESPACES &&
-                   SM_JAIL_LANDLOCK == (int)JAIL_LANDLOCK,
+                   SM_JAIL_LANDLOCK == (int)JAIL_LANDLOCK && SM_JAIL_PIDS == (int)JAIL_PIDS,
                "the worker's bits are public");
 
 SM_API int sm_jail_probe(const sm_store *store, unsigned *layers, struct sm_error *err)

@@ -78,6 +78,8 @@ int jail_process(unsigned *layers, struct sm_error *err)
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         return err_sys(err, "jail: cannot set no-new-privileges");
     *layers |= JAIL_NO_NEW_PRIVS;
+    if (getpid() == 1) /* as which the owner has it started where it can (birth.h) */
+        *layers |= JAIL_PIDS;
     int rc = set_limits(err);
     *layers |= enter_namespaces();
     *layers |= enter_landlock();

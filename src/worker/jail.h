@@ -22,7 +22,8 @@ enum jail_layer {
     JAIL_CAPABILITIES = 4, /* none left */
     JAIL_NAMESPACES = 8,   /* user, mount (an empty root), network, IPC, UTS */
     JAIL_LANDLOCK = 16,    /* no file can be opened */
-    JAIL_ALL = 31,
+    JAIL_PIDS = 32,        /* the first process of a PID namespace: no other can be named */
+    JAIL_ALL = 63,
 };
 
 /* Stands for the worker's own process id in a filter until it is loaded. */

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/pidfd.h>
@@ -12,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "worker/birth.h"
 #include "worker/control.h"
 
 /* A sanitizer in the worker reports on stderr and reads its options from the environment. */
@@ -21,52 +21,10 @@
 #define REPORTS 0
 #endif
 
-static int set_attributes(posix_spawnattr_t *attr)
-{
-    sigset_t none, all;
-    sigemptyset(&none);
-    sigfillset(&all);
-    int rc = posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK |
-                                                POSIX_SPAWN_SETSIGDEF);
-    rc = rc ? rc : posix_spawnattr_setsigmask(attr, &none);
-    return rc ? rc : posix_spawnattr_setsigdefault(attr, &all);
-}
-
-/* The child's descriptors from CONTROL_FD on are copies of these, which are all beyond them. */
-static int set_files(posix_spawn_file_actions_t *actions, const int *files, unsigned n)
-{
-    int rc = 0;
-    for (unsigned i = 0; !rc && i < n; i++)
-        rc = posix_spawn_file_actions_adddup2(actions, files[i], CONTROL_FD + (int)i);
-    for (int fd = 0; !rc && fd < (REPORTS ? 2 : 3); fd++)
-        rc = posix_spawn_file_actions_addopen(actions, fd, "/dev/null", O_RDWR, 0);
-    return rc ? rc : posix_spawn_file_actions_addclosefrom_np(actions, CONTROL_FD + (int)n);
-}
-
-/* posix_spawn's way: 0 or an errno. */
-static int spawn(char *const *argv, const int *files, unsigned n, int *pid)
-{
-    char *const nothing[] = {NULL};
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attr;
-    int rc = posix_spawn_file_actions_init(&actions);
-    if (rc)
-        return rc;
-    rc = posix_spawnattr_init(&attr);
-    if (!rc) {
-        rc = set_attributes(&attr);
-        rc = rc ? rc : set_files(&actions, files, n);
-        rc =
-            rc ? rc : posix_spawn(pid, argv[0], &actions, &attr, argv, REPORTS ? environ : nothing);
-        posix_spawnattr_destroy(&attr);
-    }
-    posix_spawn_file_actions_destroy(&actions);
-    return rc;
-}
-
 /* Copies first, out of the way of the numbers that the child wants. */
 static int copy_and_spawn(char *const *argv, int control, const int *files, unsigned n, int *pid)
 {
+    char *const nothing[] = {NULL};
     int copies[1 + PROCESS_MAX_FILES] = {0}, rc = 0;
     unsigned made = 0;
     for (; !rc && made < n + 1; made += rc == 0) {
@@ -74,7 +32,9 @@ static int copy_and_spawn(char *const *argv, int control, const int *files, unsi
                              CONTROL_FD + 1 + PROCESS_MAX_FILES);
         rc = copies[made] < 0 ? errno : 0;
     }
-    rc = rc ? rc : spawn(argv, copies, n + 1, pid);
+    rc = rc ? rc
+            : birth(argv, REPORTS ? environ : nothing, copies, n + 1, CONTROL_FD, REPORTS ? 2 : 3,
+                    pid);
     while (made-- > 0)
         close(copies[made]);
     return rc;
