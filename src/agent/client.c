@@ -20,10 +20,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "agent/pages.h"
 #include "agent/ring.h"
 #include "agent/wire.h"
 #include "base/clock.h"
-#include "base/pages.h"
 
 /* What a pipe that polls writable takes without blocking (pipe(7), PIPE_BUF). */
 #define CAREFUL_WRITE 4096u

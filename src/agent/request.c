@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/pages.h"
 #include "agent/wire.h"
 #include "base/clock.h"
-#include "base/pages.h"
 
 /* 0 when the wire can go on, else the error. */
 static int wait_wire(struct wire *w, int64_t deadline, struct sm_error *err)

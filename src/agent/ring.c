@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "agent/proto.h"
-#include "base/pages.h"
+#include "agent/pages.h"
 
 void ring_fini(struct ring *r)
 {

@@ -4,8 +4,8 @@
  * touched costs memory, and all of it is the host's again when they are freed. malloc would keep
  * them, once in each of its arenas.
  */
-#ifndef SM_BASE_PAGES_H
-#define SM_BASE_PAGES_H
+#ifndef SM_AGENT_PAGES_H
+#define SM_AGENT_PAGES_H
 
 #include <stddef.h>
 #include <sys/mman.h>
