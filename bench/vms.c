@@ -22,7 +22,9 @@
 
 #define WARM 4          /* VMs of the pool */
 #define STARTERS_MAX 64 /* threads that start VMs */
-#define SETTLE_MS 2000  /* until a restored guest has nothing left to do */
+#define DIRTY_MIB 64u   /* written by a VM before it is forked */
+#define CLONES 4u
+#define SETTLE_MS 2000 /* until a restored guest has nothing left to do */
 
 struct bench {
     char home[64];
@@ -260,6 +262,50 @@ static void idle_memory(struct bench *b)
     fflush(stdout);
 }
 
+static void run_shell(sm_vm *vm, const char *text)
+{
+    const char *const argv[] = {"sh", "-c", text, NULL};
+    struct sm_exec_spec spec = SM_EXEC_SPEC_INIT;
+    struct sm_error err = {0};
+    struct sm_output out;
+    spec.argv = argv;
+    must(sm_exec_output(vm, &spec, 0, 600000, &out, &err), text, &err);
+    if (out.outcome.code != 0) {
+        fprintf(stderr, "vms: %s ended with %d\n", text, out.outcome.code);
+        exit(1);
+    }
+    sm_output_fini(&out);
+}
+
+/* Clones of a VM that has written DIRTY_MIB since it was started, all of which are started and have
+ * answered when sm_vm_fork returns. */
+static void forks(struct bench *b, double *ms)
+{
+    unsigned n = b->rounds < 20 ? b->rounds : 20;
+    double *pause = calloc(n, sizeof *pause);
+    char text[96], name[64];
+    sm_vm *vm = start(b);
+    snprintf(text, sizeof text, "head -c %u </dev/urandom >/dev/shm/x", DIRTY_MIB << 20);
+    run_shell(vm, text);
+    for (unsigned i = 0; i < n; i++) {
+        struct sm_snapshot_info info;
+        struct sm_error err = {0};
+        sm_vm *clones[CLONES];
+        double t0 = now_ms();
+        must(sm_vm_fork(vm, NULL, CLONES, clones, &info, &err), "forking a VM", &err);
+        ms[i] = (now_ms() - t0) / CLONES;
+        pause[i] = (double)info.pause_ns / 1e6;
+        for (unsigned k = 0; k < CLONES; k++)
+            sm_vm_free(clones[k]);
+    }
+    snprintf(name, sizeof name, "pause of a fork, %u of 256 MiB dirty", DIRTY_MIB);
+    report(name, pause, n, "150 ms");
+    snprintf(name, sizeof name, "fork into %u, per clone that answers", CLONES);
+    report(name, ms, n, NULL);
+    sm_vm_free(vm);
+    free(pause);
+}
+
 static void set_up(struct bench *b, const char *ref)
 {
     struct sm_store_config config = SM_STORE_CONFIG_INIT;
@@ -302,6 +348,7 @@ int main(int argc, char **argv)
     warm_pool(&b, ms);
     many(&b);
     idle_memory(&b);
+    forks(&b, ms);
     free(ms);
     sm_image_free(b.image);
     sm_store_free(b.store);

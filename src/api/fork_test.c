@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Clones of VMs that run: what goes on in them, what is their own, and that nothing is left. */
 #include <dirent.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -244,6 +247,97 @@ static void test_another_process(void **state)
     assert_int_equal(status, 0);
 }
 
+/* Workers whose command line has a file of this store in it; *last: one of them. */
+static int count_workers(const struct fixture *f, pid_t *last)
+{
+    char path[64], line[4096];
+    int found = 0;
+    DIR *proc = opendir("/proc");
+    assert_non_null(proc);
+    for (struct dirent *d; (d = readdir(proc));) {
+        snprintf(path, sizeof path, "/proc/%.20s/cmdline", d->d_name);
+        FILE *file = d->d_name[0] >= '1' && d->d_name[0] <= '9' ? fopen(path, "re") : NULL;
+        if (!file)
+            continue;
+        size_t len = fread(line, 1, sizeof line, file);
+        fclose(file);
+        if (!memmem(line, len, f->home, strlen(f->home)) || !memmem(line, len, "-vmm", 4))
+            continue;
+        *last = atoi(d->d_name);
+        found++;
+    }
+    closedir(proc);
+    return found;
+}
+
+/* A kill of the process that has a VM and its clones leaves no process and no file. */
+static void test_killed(void **state)
+{
+    struct fixture *f = *state;
+    struct sm_error err = {0};
+    int pair[2], status;
+    char byte;
+    pid_t worker;
+    assert_int_equal(pipe(pair), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        struct sm_store_config config = SM_STORE_CONFIG_INIT;
+        sm_store *store;
+        sm_image *image;
+        sm_vm *vm, *clones[2];
+        fixture_config(f, &config);
+        if (sm_store_open(&config, &store, &err) ||
+            sm_image_from_oci(store, "busybox", &image, &err) ||
+            sm_vm_start(image, NULL, &vm, &err) || sm_vm_fork(vm, NULL, 2, clones, NULL, &err) ||
+            write(pair[1], "x", 1) != 1)
+            _exit(1);
+        for (;;)
+            pause();
+    }
+    close(pair[1]);
+    assert_int_equal(read(pair[0], &byte, 1), 1);
+    assert_int_equal(count_workers(f, &worker), 3);
+    kill(child, SIGKILL);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    for (int i = 0; i < 400 && count_workers(f, &worker); i++)
+        usleep(50000);
+    assert_int_equal(count_workers(f, &worker), 0);
+    assert_int_equal(count_temp_files(f), 0);
+    close(pair[0]);
+}
+
+/* A VM whose process can write no more than 4 MiB into a file is neither forked nor saved; it goes
+ * on, and nothing is left of the attempt. */
+static void test_cannot_be_written(void **state)
+{
+    struct fixture *f = *state;
+    const struct rlimit few = {.rlim_cur = 4 << 20, .rlim_max = 4 << 20};
+    struct sm_error err = {0};
+    char folder[128], parent[96], line[16];
+    sm_vm *vm = start(f, NULL), *clone;
+    pid_t worker;
+    assert_int_equal(count_workers(f, &worker), 1);
+    assert_int_equal(prlimit(worker, RLIMIT_FSIZE, &few, NULL), 0);
+    line_of(vm, "head -c 6000000 /dev/urandom >/x", line, sizeof line);
+    snprintf(parent, sizeof parent, "%s/full", f->home);
+    snprintf(folder, sizeof folder, "%s/it", parent);
+    assert_int_equal(mkdir(parent, 0700), 0);
+    int fds = count_fds();
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(sm_vm_fork(vm, NULL, 1, &clone, NULL, &err), SM_EIO);
+        assert_non_null(strstr(err.text, "cannot write the guest's memory"));
+        assert_null(clone);
+        assert_int_equal(sm_vm_snapshot(vm, folder, NULL, &err), SM_EIO);
+        assert_non_null(strstr(err.text, "cannot write the guest's memory"));
+        line_of(vm, "wc -c </x", line, sizeof line);
+        assert_string_equal(line, "6000000");
+    }
+    assert_int_equal(count_fds(), fds);
+    assert_int_equal(count_temp_files(f), 0);
+    assert_int_equal(rmdir(parent), 0); /* it is empty */
+    sm_vm_free(vm);
+}
+
 static void test_bad_messages(void **state)
 {
     struct fixture *f = *state;
@@ -313,6 +407,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_clones),       cmocka_unit_test(test_command_under_way),
         cmocka_unit_test(test_image),        cmocka_unit_test(test_another_process),
+        cmocka_unit_test(test_killed),       cmocka_unit_test(test_cannot_be_written),
         cmocka_unit_test(test_bad_messages), cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

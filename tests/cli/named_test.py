@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 
-from program import Case, PATIENCE, Pty
+from program import Case, PATIENCE, Pty, processes_of
 from images import run_tests
 
 
@@ -195,6 +195,24 @@ class Forks(Named):
         self.wait_until(lambda: self.listed()["killed"]["status"] == "lost")
         self.assertEqual(self.ok("rm", "gone", "killed"), "gone\nkilled\n")
         self.assertEqual(os.listdir(self.home + "/tmp"), [])
+
+    def test_killed_while_forking(self):
+        """What had begun goes on and is whole; else there is nothing."""
+        self.counting("box")
+        for i in range(8):
+            p = self.start("fork", "-n", "4", "box", stdout=subprocess.DEVNULL)
+            time.sleep(0.02 * i)
+            p.kill()
+            p.wait()
+            self.wait_until(lambda: not processes_of(p.pid, self.home))
+            clones = set(self.listed()) - {"box"}
+            for name in clones:
+                self.assertEqual(self.listed()[name]["status"], "running")
+                self.expect_progress(name, 1)
+                self.ok("rm", "-f", name)
+            self.assertEqual(os.listdir(self.home + "/vms"), ["box"])
+            self.assertEqual(os.listdir(self.home + "/tmp"), [])
+        self.expect_progress("box", 1)
 
     def test_refusals(self):
         self.detach("--name", "box", "busybox", "sleep", "1000")
