@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-#include "agent/proto.h"
 #include "agent/pages.h"
+#include "agent/proto.h"
 
 void ring_fini(struct ring *r)
 {
