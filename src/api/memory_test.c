@@ -102,6 +102,25 @@ static void test_restored(void **state)
     frees(f, SM_SNAPSHOTS_AUTO);
 }
 
+/* Nor does a guest that has come to rest keep what the software CPU made of its code. */
+static void test_rests(void **state)
+{
+    struct fixture *f = *state;
+    struct sm_vm_config config = SM_VM_CONFIG_INIT;
+    long before, now = 0;
+    config.engine = SM_ENGINE_SOFT;
+    sm_vm *vm = start(f, &config);
+    run(vm, "busybox --list | head -n 60 | while read n; do $n --help; done >/dev/null 2>&1; :");
+    before = vm_mib();
+    for (int64_t end = now_ms() + 4 * BACK_MS; now_ms() < end; usleep(100000))
+        if ((now = vm_mib()) <= before - 4)
+            break;
+    print_message("%ld MiB, %ld at rest\n", before, now);
+    assert_true(now <= before - 4);
+    run(vm, "echo 1 | sha256sum");
+    sm_vm_free(vm);
+}
+
 static int set_up(void **state)
 {
     static struct fixture f;
@@ -119,6 +138,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_booted),
         cmocka_unit_test(test_restored),
+        cmocka_unit_test(test_rests),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

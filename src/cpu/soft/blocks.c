@@ -8,11 +8,14 @@
  * Memory is bump-allocated and only ever freed as a whole: when the arena is full everything goes.
  * A dropped block stays readable until then, because the vCPU may still be inside it.
  */
+#include <sys/mman.h>
+
 #include "cpu/soft/exec.h"
 #include "cpu/soft/legacy.h"
 #include "cpu/soft/soft.h"
 #include "cpu/soft/hostcall.h"
 #include "cpu/soft/stub.h"
+#include "cpu/soft/xlat.h"
 
 /* The vCPU's bit in code_by and written_by. */
 static uint8_t my_bit(const struct soft_cpu *cpu)
@@ -45,11 +48,28 @@ void blocks_reset(struct soft_cpu *cpu)
             c->pages[i] = NULL;
         }
     }
+    if (c->touched < c->used) {
+        c->touched = c->used;
+    }
     c->used = 0;
     c->epoch++;
     stub_reset(c->stubs);
     xlat_reset(c->xlat);
     soft_code_flush(cpu);
+}
+
+void blocks_trim(struct soft_cpu *cpu)
+{
+    struct block_cache *c = cpu->cache;
+    if (c->used < BLOCK_ARENA_BYTES / 2 && c->touched < BLOCK_ARENA_BYTES / 2) {
+        return;
+    }
+    blocks_reset(cpu);
+    c->touched = 0;
+    host_discard(c->arena, c->arena + BLOCK_ARENA_BYTES, MADV_DONTNEED);
+    host_discard(c->pages, c->pages + cpu->engine->n_pages, MADV_DONTNEED); /* all NULL: zeros */
+    stub_trim(c->stubs);
+    stub_trim(c->xlat->area);
 }
 
 static unsigned hash_of(uint64_t rip, gpa_t phys, uint32_t mode)

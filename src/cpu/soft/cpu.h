@@ -21,6 +21,7 @@
 
 #include "cpu/engine.h"
 #include "cpu/model.h"
+#include "cpu/soft/idle.h"
 #include "cpu/soft/insn.h"
 
 enum { R_AX, R_CX, R_DX, R_BX, R_SP, R_BP, R_SI, R_DI, R_8, R_9, R_10, R_11 };
@@ -233,6 +234,7 @@ struct soft_cpu {
     struct block_cache *cache; /* owned */
     struct soft_lapic *lapic;  /* owned */
     struct soft_clock clock;
+    struct soft_idle idle;
     enum model_id model;
     uint64_t features; /* INSN_MODEL_* of the model */
     uint64_t xcr0;     /* guest's; 1 and not to be changed without IFT_XSAVE */

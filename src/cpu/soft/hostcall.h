@@ -36,6 +36,22 @@ static inline void host_wake(_Atomic uint32_t *word)
     host_futex(word, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL);
 }
 
+/* jail(vcpu): madvise */
+/* Give the whole pages between two addresses back to the host; advice: MADV_DONTNEED for private
+ * memory, MADV_REMOVE for shared. They read as zeros then, or as they were. */
+static inline void host_discard(void *from, void *to, int advice)
+{
+    uintptr_t start = ((uintptr_t)from + 4095) & ~(uintptr_t)4095;
+    uintptr_t end = (uintptr_t)to & ~(uintptr_t)4095;
+    long ret;
+    if (start < end) {
+        __asm__ volatile("syscall"
+                         : "=a"(ret)
+                         : "a"(SYS_madvise), "D"(start), "S"(end - start), "d"((long)advice)
+                         : "rcx", "r11", "memory");
+    }
+}
+
 /* Let other threads of this host processor run. */
 static inline void host_yield(void)
 {

@@ -9,6 +9,7 @@
 #include "cpu/soft/legacy.h"
 #include "cpu/soft/ops.h"
 #include "cpu/soft/run.h"
+#include "cpu/soft/time.h"
 #include "cpu/soft/trace.h"
 #include "cpu/soft/watch.h"
 
@@ -94,10 +95,14 @@ void soft_notify(struct soft_cpu *cpu, uint32_t pend_bits)
     }
 }
 
-/* Sleep until something is pending or the APIC timer expires. */
+/* Sleep until something is pending or the APIC timer expires; or less, to see whether this vCPU has
+ * come to rest. */
 static void sleep_halted(struct soft_cpu *cpu)
 {
-    uint64_t ns = soft_lapic_deadline_ns(cpu);
+    uint64_t ns = soft_lapic_deadline_ns(cpu), from = time_host_tsc();
+    if (ns > IDLE_WINDOW_MS * 1000000ull && idle_waits(&cpu->idle, from)) {
+        ns = IDLE_WINDOW_MS * 1000000ull;
+    }
     struct timespec t = {.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
     if (ns == 0) {
         return;
@@ -110,6 +115,9 @@ static void sleep_halted(struct soft_cpu *cpu)
     }
     atomic_store(&cpu->waiting, false);
     world_enter(cpu);
+    if (idle_slept(&cpu->idle, from, time_host_tsc())) {
+        blocks_trim(cpu);
+    }
 }
 
 uint64_t soft_get_rflags(const struct soft_cpu *cpu)

@@ -132,6 +132,7 @@ static int make_cpu(struct engine *e, unsigned index, enum model_id model, struc
     e->cpus[index] = cpu;
     cpu->engine = e;
     cpu->index = index;
+    cpu->idle.khz = e->tsc_khz;
     cpu->trace = (uint8_t)e->config.debug.trace;
     cpu->gen[GEN_LOCAL] = cpu->gen[GEN_GLOBAL] = cpu->gen[GEN_PAGE] = 1;
     cpu->model = model;

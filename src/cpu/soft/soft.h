@@ -53,6 +53,7 @@ struct stale_queue {
 struct block_cache {
     uint8_t *arena; /* owned: blocks, ops and instruction copies, bump-allocated */
     size_t used;
+    size_t touched; /* the most that was used since the host had it all back */
     uint64_t epoch; /* bumped when everything is thrown away */
     struct block *hash[1u << BLOCK_HASH_BITS];
     struct block **pages;    /* owned: by RAM page index, blocks that touch it */
@@ -97,6 +98,9 @@ static inline uint64_t soft_ram_page(const struct engine *e, gpa_t gpa)
 struct block *blocks_find(struct soft_cpu *cpu);
 /* Throw everything away: the arena is full, or too much changed. No block may be running. */
 void blocks_reset(struct soft_cpu *cpu);
+/* The same, and their memory goes back to the host; if it is so much that making them again pays:
+ * more than what a VM takes that was only just restored, and is to answer fast. */
+void blocks_trim(struct soft_cpu *cpu);
 /* Room in the arena, or NULL when full. */
 void *blocks_alloc(struct soft_cpu *cpu, size_t bytes);
 /* Drop the vCPU's blocks that overlap [gpa, gpa+len), which lies inside one page. */

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cpu/soft/stub_priv.h"
 
+#include <sys/mman.h>
+
+#include "cpu/soft/hostcall.h"
+
 static uint32_t hash_bytes(const uint8_t *p, unsigned len)
 {
     uint32_t h = 2166136261u; /* FNV-1a */
@@ -29,6 +33,14 @@ void stub_reset(struct stub_area *a)
     }
     a->n_used = 0;
     a->used = 0;
+}
+
+void stub_trim(struct stub_area *a)
+{
+    host_discard(a->rw + a->used, a->rw + a->size, MADV_REMOVE);
+    if (a->n_used == 0) {
+        host_discard(a->index, a->index + a->n_slots, MADV_DONTNEED);
+    }
 }
 
 const void *stub_add(struct stub_area *a, const void *bytes, unsigned len)

@@ -27,6 +27,9 @@ void stub_area_free(struct stub_area *a); /* NULL is fine */
 /* Forget everything: no address given out before may be used again. */
 void stub_reset(struct stub_area *a);
 
+/* Give memory that nothing is in back to the host. Callable inside a run slice. */
+void stub_trim(struct stub_area *a);
+
 /*
  * The executable address of a copy of len bytes (1 to STUB_MAX_LEN), 16-byte aligned and the same
  * for the same bytes; NULL when the area is full. Callable inside a run slice.
