@@ -95,7 +95,7 @@ static void test_values(void **state)
     struct tiny_section sections[TINY_SECTIONS_MAX];
     unsigned n = tiny_state_sections(&h->tiny.state, sections), turn = 0;
     size_t step = getenv("SM_LONG") ? 1 : QUICK_STEP;
-    assert_int_equal(n, 10); /* machine, cpu0, uart, mmio0 to 3, vsock, pmem0, blk0 */
+    assert_int_equal(n, 11); /* machine, cpu0, uart, mmio0 to 4, vsock, pmem0, blk0 */
     for (unsigned i = 0; i < n; i++) {
         for (size_t at = 0; at < sections[i].len; at += step == 1 ? 1 : 1 + turn % step, turn++) {
             const struct value *v = &values[turn % N_VALUES];

@@ -21,17 +21,18 @@
 #define SETUP 0x1000u
 #define LOOP 0x4000u
 #define QUEUES 0x8000u
-#define BUFFERS 0x18000u
-#define SEGMENT 0x20000u
-#define QUEUE_AT(device, q) (QUEUES + ((device)*4u + (q)) * 0x1000u)
+#define BUFFERS 0x30000u
+#define SEGMENT 0x40000u
+#define QUEUE_NUMBER(device, q) ((device)*8u + (q))
+#define QUEUE_AT(device, q) (QUEUES + QUEUE_NUMBER(device, q) * 0x1000u)
 #define AVAIL 0x400u
 #define USED 0x800u
 #define QUEUE_SIZE 16u
 #define DISK_BYTES (64u << 10)
 #define SIGN '!' /* on the console: once more round */
 
-enum { DEVICE_RNG, DEVICE_VSOCK, DEVICE_PMEM, DEVICE_BLK, DEVICES };
-static const unsigned n_queues[DEVICES] = {1, 3, 1, 1};
+enum { DEVICE_RNG, DEVICE_VSOCK, DEVICE_BALLOON, DEVICE_PMEM, DEVICE_BLK, DEVICES };
+static const unsigned n_queues[DEVICES] = {1, 3, 5, 1, 1};
 
 static _Noreturn void give_up(const char *what, const struct sm_error *err)
 {
@@ -76,12 +77,14 @@ static uint64_t reg(unsigned device, unsigned offset)
     return LAYOUT_VIRTIO_MMIO + device * LAYOUT_VIRTIO_STRIDE + offset;
 }
 
-/* VIRTIO 1.2 section 3.1.1, with no feature but VERSION_1. */
+/* VIRTIO 1.2 section 3.1.1, with no feature but VERSION_1 and a balloon's page reporting. */
 static void set_up_device(struct list *l, unsigned device)
 {
     put(l, reg(device, 0x70), 0);
     put(l, reg(device, 0x70), 1);
     put(l, reg(device, 0x70), 3);
+    put(l, reg(device, 0x24), 0);
+    put(l, reg(device, 0x20), device == DEVICE_BALLOON ? 1u << 5 : 0);
     put(l, reg(device, 0x24), 1);
     put(l, reg(device, 0x20), 1);
     put(l, reg(device, 0x70), 0xb);
@@ -120,7 +123,7 @@ static uint8_t *offer(uint8_t *segment, unsigned device, unsigned q, const uint3
 {
     static const uint16_t next = 1, write = 2;
     uint8_t *queue = segment + QUEUE_AT(device, q);
-    uint32_t buffer = BUFFERS + (device * 4 + q) * 0x400;
+    uint32_t buffer = BUFFERS + QUEUE_NUMBER(device, q) * 0x400;
     uint8_t *first = segment + buffer;
     for (unsigned i = 0; i < n; i++) {
         uint8_t *d = queue + i * 16;
@@ -146,6 +149,8 @@ static void put_rings(uint8_t *segment)
     le16_put(request + 28, 1); /* a stream */
     le16_put(request + 30, 1); /* VIRTIO_VSOCK_OP_REQUEST */
     le32_put(request + 36, 4096);
+    le32_put(offer(segment, DEVICE_BALLOON, 0, (const uint32_t[]){4}, 1, 0), 0x2000); /* a page */
+    offer(segment, DEVICE_BALLOON, 4, (const uint32_t[]){0x200}, 1, 1);
     offer(segment, DEVICE_PMEM, 0, (const uint32_t[]){4, 4}, 2, 2);
     offer(segment, DEVICE_BLK, 0, (const uint32_t[]){16, 512, 1}, 3, 6); /* reads sector 0 */
 }
