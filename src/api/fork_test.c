@@ -213,6 +213,36 @@ static void test_image(void **state)
     sm_vm_free(vm);
 }
 
+/* The memory that a clone of a booted VM began with has no name, and nobody has hashed it: a
+ * snapshot of the clone gives it both. */
+static void test_snapshot_of_a_clone(void **state)
+{
+    struct fixture *f = *state;
+    struct sm_vm_config config = SM_VM_CONFIG_INIT;
+    struct sm_error err = {0};
+    char folder[96], base[128], line[16];
+    sm_image *image;
+    sm_vm *clone, *again;
+    config.snapshots = SM_SNAPSHOTS_NEVER;
+    sm_vm *vm = start(f, &config);
+    fork_vm(vm, 1, &clone, NULL);
+    sm_vm_free(vm);
+    for (int i = 0; i < 2; i++) {
+        line_of(clone, "echo x >>/xs; sync", line, sizeof line);
+        snprintf(folder, sizeof folder, "%s/of-clone%d", f->home, i);
+        if (sm_vm_snapshot(clone, folder, NULL, &err) ||
+            sm_image_from_snapshot(f->store, folder, &image, &err))
+            fail_msg("%s", err.text);
+        snprintf(base, sizeof base, "%s/base", folder);
+        assert_int_equal(access(base, F_OK), 0);
+        again = start_image(image, NULL);
+        assert_int_equal(number(again, "wc -l </xs"), i + 1);
+        sm_vm_free(again);
+        sm_image_free(image);
+    }
+    sm_vm_free(clone);
+}
+
 /* Another process, which then can do without this one. */
 static void test_another_process(void **state)
 {
@@ -405,10 +435,15 @@ static void test_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_clones),       cmocka_unit_test(test_command_under_way),
-        cmocka_unit_test(test_image),        cmocka_unit_test(test_another_process),
-        cmocka_unit_test(test_killed),       cmocka_unit_test(test_cannot_be_written),
-        cmocka_unit_test(test_bad_messages), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_clones),
+        cmocka_unit_test(test_command_under_way),
+        cmocka_unit_test(test_image),
+        cmocka_unit_test(test_another_process),
+        cmocka_unit_test(test_snapshot_of_a_clone),
+        cmocka_unit_test(test_killed),
+        cmocka_unit_test(test_cannot_be_written),
+        cmocka_unit_test(test_bad_messages),
+        cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
