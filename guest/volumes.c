@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A volume's disk is found by its id, not by its name, which depends on the order of probing.
+ * A volume's disk is found by its id, not by its name, which depends on the order of probing; a
+ * folder of the host's by its tag, which has the same form.
  * Mounting and unmounting are synchronous: no process of the image runs yet, or any more.
  */
 #include "volumes.h"
@@ -20,16 +21,17 @@
 
 #define DISK_WAIT_MS 5000
 #define DISK_PREFIX "/dev/vd"
+#define FOLDER_TYPE "virtiofs"
+#define ID_SIZE 16
 
 bool volumes_valid(const struct codec_item *item)
 {
     const char *path;
-    bool read_only;
+    unsigned flags, n = 0;
     size_t at = 0;
-    unsigned n = 0;
     int more;
 
-    while ((more = codec_volume_next(item, &at, &path, &read_only)) > 0)
+    while ((more = codec_volume_next(item, &at, &path, &flags)) > 0)
         if (++n > PROTO_VOLUMES_MAX)
             return false;
     return more == 0;
@@ -68,12 +70,17 @@ static bool find(const char *id, char *out, size_t size)
     return found;
 }
 
+static void put_id(unsigned n, char out[ID_SIZE])
+{
+    snprintf(out, ID_SIZE, "sm%u", n);
+}
+
 static int find_in_time(unsigned n, char *out, size_t size)
 {
     const struct timespec step = {.tv_nsec = 1000000};
-    char id[16];
+    char id[ID_SIZE];
 
-    snprintf(id, sizeof id, "sm%u", n);
+    put_id(n, id);
     for (int ms = 0; !find(id, out, size); ms++) {
         if (ms == DISK_WAIT_MS) {
             errno = ENODEV;
@@ -141,7 +148,28 @@ static void take_over(const char *path, const struct stat *was)
         klog_info("owner of %s: %s", path, strerror(errno));
 }
 
-static int mount_one(unsigned n, const char *path, bool read_only, char *why, size_t size)
+static int mount_folder(unsigned n, const char *path, bool read_only, char *why, size_t size)
+{
+    char tag[ID_SIZE];
+    int saved;
+
+    put_id(n, tag);
+    if (make_folders(path) < 0) {
+        saved = errno;
+        snprintf(why, size, "folder for %.300s: cannot make that folder: %s", path,
+                 strerror(errno));
+    } else if (mount(tag, path, FOLDER_TYPE, read_only ? MS_RDONLY : 0, NULL) < 0) {
+        saved = errno;
+        snprintf(why, size, "folder for %.300s: %s", path,
+                 errno == ENODEV ? "the guest's kernel has no virtio-fs" : strerror(errno));
+    } else {
+        return 0;
+    }
+    errno = saved;
+    return -1;
+}
+
+static int mount_disk(unsigned n, const char *path, bool read_only, char *why, size_t size)
 {
     char device[40];
     int status = find_in_time(n, device, sizeof device), saved;
@@ -171,23 +199,28 @@ static int mount_one(unsigned n, const char *path, bool read_only, char *why, si
 int volumes_mount(const struct codec_item *item, char *why, size_t why_size)
 {
     const char *path;
-    bool read_only;
+    unsigned flags;
     size_t at = 0;
 
-    for (unsigned n = 0; codec_volume_next(item, &at, &path, &read_only) > 0; n++)
-        if (mount_one(n, path, read_only, why, why_size) < 0)
+    for (unsigned n = 0; codec_volume_next(item, &at, &path, &flags) > 0; n++) {
+        bool read_only = flags & PROTO_VOLUME_READ_ONLY;
+        int status = flags & PROTO_VOLUME_FOLDER ? mount_folder(n, path, read_only, why, why_size)
+                                                 : mount_disk(n, path, read_only, why, why_size);
+        if (status < 0)
             return -1;
+    }
     return 0;
 }
 
-/* The last mount of a disk. */
+/* The last mount of a disk, or of a folder of the host's. */
 static bool last_mount(char *path, size_t size)
 {
     FILE *mounts = setmntent("/proc/self/mounts", "re");
     bool found = false;
 
     for (struct mntent *m = mounts ? getmntent(mounts) : NULL; m; m = getmntent(mounts)) {
-        if (strncmp(m->mnt_fsname, DISK_PREFIX, strlen(DISK_PREFIX)) == 0) {
+        if (strncmp(m->mnt_fsname, DISK_PREFIX, strlen(DISK_PREFIX)) == 0 ||
+            strcmp(m->mnt_type, FOLDER_TYPE) == 0) {
             snprintf(path, size, "%s", m->mnt_dir);
             found = true;
         }

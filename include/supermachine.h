@@ -356,13 +356,20 @@ enum sm_debug {
     SM_DEBUG_TRACE_CODE = 16,
 };
 
-/* A disk that outlives the VMs that use it. */
+/* A disk that outlives the VMs that use it, or a folder of this host's. */
 struct sm_volume {
     size_t size;
     /* A name (2 to 64 letters, digits, _ . -; it begins with a letter or digit): the store's volume
      * of that name, made when it is first used, of SM_VOLUME_BYTES, of which the host's disk holds
      * what was written. An empty one takes owner and mode of the folder at path, not its contents.
-     * Or the absolute path of a file with an ext4 file system. */
+     * Or the absolute path of a file with an ext4 file system.
+     *
+     * Or that of a folder, which the guest then shares with this host and with other VMs: each sees
+     * what the others write, names and attributes after up to a second. It reaches what lies
+     * beneath the folder and nothing else, whatever links are there, with the rights of the user
+     * who runs this, but never root's privileges. Files of that user and group are shown as the
+     * guest's 0:0, all others as 65534:65534, and owners cannot be changed; there are no device
+     * nodes, set-user-id files, or extended attributes but user.*; locks are the guest's own. */
     const char *source;
     const char *path; /* where the guest has it: absolute, not "/"; folders are made as needed */
     uint32_t read_only;
@@ -416,9 +423,9 @@ struct sm_vm_config {
  * the right time, before any command runs in it. Volumes are mounted then, too; which snapshot is
  * used depends on their number, sizes and whether they are read-only, never on what is on them.
  *
- * A volume is used by one VM that may write to it, or by any number of others, until they end.
- * What the guest has synced (fsync) is there whatever happens later; the rest when sm_vm_shutdown
- * has ended the VM.
+ * A disk is used by one VM that may write to it, or by any number of others, until they end;
+ * folders by any number of VMs. What the guest has synced (fsync) is there whatever happens later;
+ * the rest when sm_vm_shutdown has ended the VM.
  *
  * SM_EINVAL: a value of config is out of range, or a volume is in use or no disk; SM_ENOTFOUND,
  * SM_EIO: kernel, initramfs or a volume's file cannot be read; SM_ECORRUPT, SM_EUNSUPPORTED: it is

@@ -319,7 +319,7 @@ int codec_item_put(uint8_t *out, size_t cap, size_t *at, enum proto_item key, co
     return 0;
 }
 
-int codec_volume_next(const struct codec_item *item, size_t *at, const char **path, bool *read_only)
+int codec_volume_next(const struct codec_item *item, size_t *at, const char **path, unsigned *flags)
 {
     const uint8_t *p = item->data + *at;
     size_t left = item->length - *at;
@@ -331,19 +331,19 @@ int codec_volume_next(const struct codec_item *item, size_t *at, const char **pa
     if (p[0] & ~PROTO_VOLUME_FLAGS || !end || p[1] != '/' ||
         (size_t)(end - p - 1) > PROTO_VOLUME_PATH_MAX)
         return -1;
-    *read_only = (p[0] & PROTO_VOLUME_READ_ONLY) != 0;
+    *flags = p[0];
     *path = (const char *)p + 1;
     *at += (size_t)(end - p) + 1;
     return 1;
 }
 
-int codec_volume_put(uint8_t *out, size_t cap, size_t *at, const char *path, bool read_only)
+int codec_volume_put(uint8_t *out, size_t cap, size_t *at, const char *path, unsigned flags)
 {
     size_t len = strlen(path) + 1;
 
     if (path[0] != '/' || len - 1 > PROTO_VOLUME_PATH_MAX || cap - *at < len + 1)
         return -1;
-    out[*at] = read_only ? PROTO_VOLUME_READ_ONLY : 0;
+    out[*at] = (uint8_t)flags;
     memcpy(out + *at + 1, path, len);
     *at += len + 1;
     return 0;

@@ -116,11 +116,11 @@ int codec_item_next(const uint8_t *data, size_t len, size_t *at, struct codec_it
 /* Appends an item at out + *at when it fits cap; 0 or -1. */
 int codec_item_put(uint8_t *out, size_t cap, size_t *at, enum proto_item key, const void *data,
                    size_t len);
-/* Walking a VOLUMES item in the same way; *path is borrowed. */
+/* Walking a VOLUMES item in the same way; *path is borrowed, flags are PROTO_VOLUME_*. */
 int codec_volume_next(const struct codec_item *item, size_t *at, const char **path,
-                      bool *read_only);
+                      unsigned *flags);
 /* Appends one; 0, or -1: it does not fit, or its path is none. */
-int codec_volume_put(uint8_t *out, size_t cap, size_t *at, const char *path, bool read_only);
+int codec_volume_put(uint8_t *out, size_t cap, size_t *at, const char *path, unsigned flags);
 uint64_t codec_u64(const uint8_t *p);
 void codec_u64_put(uint8_t *p, uint64_t v);
 

@@ -426,44 +426,46 @@ static void test_volumes(void **state)
     char path[PROTO_VOLUME_PATH_MAX + 2];
     struct codec_item item = {.data = out};
     const char *got;
-    bool read_only;
+    unsigned flags;
     size_t end = 0, at = 0;
 
-    assert_int_equal(codec_volume_put(out, sizeof out, &end, "/data", false), 0);
-    assert_int_equal(codec_volume_put(out, sizeof out, &end, "/x", true), 0);
-    assert_int_equal(codec_volume_put(out, sizeof out, &end, "x", true), -1);
-    assert_int_equal(codec_volume_put(out, end + 3, &end, "/x", true), -1);
+    assert_int_equal(codec_volume_put(out, sizeof out, &end, "/data", 0), 0);
+    assert_int_equal(
+        codec_volume_put(out, sizeof out, &end, "/x", PROTO_VOLUME_READ_ONLY | PROTO_VOLUME_FOLDER),
+        0);
+    assert_int_equal(codec_volume_put(out, sizeof out, &end, "x", 1), -1);
+    assert_int_equal(codec_volume_put(out, end + 3, &end, "/x", 1), -1);
     assert_int_equal(end, 11);
     item.length = (uint32_t)end;
-    assert_int_equal(codec_volume_next(&item, &at, &got, &read_only), 1);
+    assert_int_equal(codec_volume_next(&item, &at, &got, &flags), 1);
     assert_string_equal(got, "/data");
-    assert_false(read_only);
-    assert_int_equal(codec_volume_next(&item, &at, &got, &read_only), 1);
+    assert_int_equal(flags, 0);
+    assert_int_equal(codec_volume_next(&item, &at, &got, &flags), 1);
     assert_string_equal(got, "/x");
-    assert_true(read_only);
-    assert_int_equal(codec_volume_next(&item, &at, &got, &read_only), 0);
+    assert_int_equal(flags, PROTO_VOLUME_READ_ONLY | PROTO_VOLUME_FOLDER);
+    assert_int_equal(codec_volume_next(&item, &at, &got, &flags), 0);
 
     for (size_t cut = 1; cut < 7; cut++) { /* in a buffer of its own, for the sanitizer */
         memcpy(copy, out, cut);
         item = (struct codec_item){.data = copy, .length = (uint32_t)cut};
         at = 0;
-        assert_int_equal(codec_volume_next(&item, &at, &got, &read_only), -1);
+        assert_int_equal(codec_volume_next(&item, &at, &got, &flags), -1);
     }
     item = (struct codec_item){.data = out, .length = 7};
     at = 0;
-    out[0] = 2; /* no such flag */
-    assert_int_equal(codec_volume_next(&item, &at, &got, &read_only), -1);
+    out[0] = 4; /* no such flag */
+    assert_int_equal(codec_volume_next(&item, &at, &got, &flags), -1);
     out[0] = 0;
     out[1] = 'd'; /* not absolute */
-    assert_int_equal(codec_volume_next(&item, &at, &got, &read_only), -1);
+    assert_int_equal(codec_volume_next(&item, &at, &got, &flags), -1);
 
     memset(path, 'a', sizeof path);
     path[0] = '/';
     path[PROTO_VOLUME_PATH_MAX + 1] = 0;
     end = 0;
-    assert_int_equal(codec_volume_put(out, sizeof out, &end, path, false), -1);
+    assert_int_equal(codec_volume_put(out, sizeof out, &end, path, 0), -1);
     path[PROTO_VOLUME_PATH_MAX] = 0;
-    assert_int_equal(codec_volume_put(out, sizeof out, &end, path, false), 0);
+    assert_int_equal(codec_volume_put(out, sizeof out, &end, path, 0), 0);
 }
 
 static void test_ring(void **state)

@@ -150,12 +150,13 @@ enum proto_item {
 
 /*
  * VOLUMES is a sequence of: u8 PROTO_VOLUME_*, then an absolute path with its NUL. The n-th (from
- * 0) is the ext4 file system on the virtio-blk disk whose id is "smN". It is mounted there, folders
- * being made as needed, and unmounted by SHUTDOWN. One that is empty and writable takes owner and
- * mode of the folder that it covers.
+ * 0) is the ext4 file system on the virtio-blk disk whose id is "smN"; with FOLDER it is the
+ * virtio-fs device with that tag. It is mounted there, folders being made as needed, and unmounted
+ * by SHUTDOWN. A disk that is empty and writable takes owner and mode of the folder that it covers.
  */
 #define PROTO_VOLUME_READ_ONLY 1u
-#define PROTO_VOLUME_FLAGS 1u
+#define PROTO_VOLUME_FOLDER 2u
+#define PROTO_VOLUME_FLAGS 3u
 #define PROTO_VOLUMES_MAX 16u
 #define PROTO_VOLUME_PATH_MAX 1023u /* bytes without the NUL */
 

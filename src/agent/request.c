@@ -149,8 +149,9 @@ static int put_volumes(uint8_t *out, size_t *at, const struct request_setup *s)
     if (s->n_volumes > PROTO_VOLUMES_MAX)
         return -1;
     for (size_t i = 0; i < s->n_volumes; i++)
-        if (codec_volume_put(list, sizeof list, &len, s->volumes[i].path, s->volumes[i].read_only) <
-            0)
+        if (codec_volume_put(list, sizeof list, &len, s->volumes[i].path,
+                             (s->volumes[i].read_only ? PROTO_VOLUME_READ_ONLY : 0) |
+                                 (s->volumes[i].folder ? PROTO_VOLUME_FOLDER : 0)) < 0)
             return -1;
     return len ? codec_item_put(out, PROTO_PAYLOAD_MAX, at, PROTO_ITEM_VOLUMES, list, len) : 0;
 }

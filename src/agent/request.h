@@ -23,6 +23,7 @@ int request_beacon(int fd, int timeout_ms, struct sm_error *err);
 struct request_volume {
     const char *path; /* absolute, in the guest */
     bool read_only;
+    bool folder; /* else a disk */
 };
 
 /* NULL and 0: leave it as it is. */
@@ -34,7 +35,7 @@ struct request_setup {
     uint64_t clock_ns;       /* since 1970 */
     const void *entropy;     /* up to 512 bytes */
     size_t entropy_len;
-    const struct request_volume *volumes; /* the n-th is on the disk with the id "smN" */
+    const struct request_volume *volumes; /* the n-th is the disk, or folder, "smN" */
     size_t n_volumes;                     /* up to PROTO_VOLUMES_MAX */
 };
 /* 0; SM_EINVAL: too long, or a volume cannot be mounted; SM_EGUEST: the agent refused, closed or

@@ -83,11 +83,14 @@ int start_key(const sm_image *image, struct start_files *f, const struct vm_conf
         vm_base_cmdline, f->kernel_digest, f->initramfs_digest, image->image->config_digest);
     for (unsigned i = 0; i < f->n_layers; i++)
         failed |= buf_printf(&text, "layer %s\n", f->layer_ids[i]);
-    /* What the guest's kernel has seen of its disks: not what is on them. */
+    /* What the guest's kernel has seen of its disks: not what is on them; nor of a folder anything
+     * but that there is one. */
     for (unsigned i = 0; i < volumes->n; i++)
-        failed |=
-            buf_printf(&text, "volume %llu %s\n", (unsigned long long)volumes->open[i].size_bytes,
-                       volumes->open[i].read_only ? "ro" : "rw");
+        failed |= volumes->open[i].folder
+                      ? buf_printf(&text, "folder\n")
+                      : buf_printf(&text, "volume %llu %s\n",
+                                   (unsigned long long)volumes->open[i].size_bytes,
+                                   volumes->open[i].read_only ? "ro" : "rw");
     if (!failed)
         hash_bytes(text.data, text.len, digest);
     buf_fini(&text);

@@ -57,10 +57,12 @@ static int take(struct vm_volumes *v, struct store *store, const struct sm_volum
     v->strings[n][1] = strdup(path);
     if (!v->strings[n][0] || !v->strings[n][1])
         return err_set(err, SM_ENOMEM, "out of memory");
-    v->vm[n] = (struct vm_volume){
-        .fd = v->open[n].fd, .read_only = v->open[n].read_only, .name = v->strings[n][0]};
-    v->mounts[n] =
-        (struct request_volume){.path = v->strings[n][1], .read_only = v->open[n].read_only};
+    v->vm[n] = (struct vm_volume){.fd = v->open[n].fd,
+                                  .read_only = v->open[n].read_only,
+                                  .folder = v->open[n].folder,
+                                  .name = v->strings[n][0]};
+    v->mounts[n] = (struct request_volume){
+        .path = v->strings[n][1], .read_only = v->open[n].read_only, .folder = v->open[n].folder};
     return 0;
 }
 

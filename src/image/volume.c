@@ -4,10 +4,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/io.h"
@@ -88,6 +90,36 @@ int volume_lock(int fd, bool shared, const char *path, struct sm_error *err)
     return err_set(err, SM_EINVAL, "%s is in use by another process", path);
 }
 
+static bool in_group(gid_t gid)
+{
+    gid_t groups[NGROUPS_MAX];
+    int n = getgroups(NGROUPS_MAX, groups);
+    for (int i = 0; i < n; i++) {
+        if (groups[i] == gid) {
+            return true;
+        }
+    }
+    return gid == getegid();
+}
+
+/* Root may do anything, but the VM's process gives that up: say so now, or the guest is told of
+ * each file that permission is denied. Who has access by a list of its own (ACL) is not looked at.
+ */
+static int check_folder(const char *path, const struct stat *st, struct sm_error *err)
+{
+    mode_t want = S_IRUSR | S_IXUSR;
+    if (st->st_uid != geteuid()) {
+        want = in_group(st->st_gid) ? S_IRGRP | S_IXGRP : S_IROTH | S_IXOTH;
+    }
+    if ((st->st_mode & want) == want || getxattr(path, "system.posix_acl_access", NULL, 0) >= 0) {
+        return SM_OK;
+    }
+    return err_set(err, SM_EINVAL,
+                   "%s is closed to the VM's process, which is user %u without root's privileges: "
+                   "it belongs to user %u and has mode %o",
+                   path, geteuid(), st->st_uid, st->st_mode & 07777);
+}
+
 static int check(int fd, const char *path, struct volume *v, struct sm_error *err)
 {
     struct stat st;
@@ -95,12 +127,11 @@ static int check(int fd, const char *path, struct volume *v, struct sm_error *er
         return err_sys(err, "cannot use %s as a volume", path);
     }
     if (S_ISDIR(st.st_mode)) {
-        return err_set(err, SM_EUNSUPPORTED,
-                       "%s is a folder; a volume is a name, or a file with an ext4 file system",
-                       path);
+        v->folder = true;
+        return check_folder(path, &st, err);
     }
     if (!S_ISREG(st.st_mode)) {
-        return err_set(err, SM_EINVAL, "%s is not a regular file", path);
+        return err_set(err, SM_EINVAL, "%s is neither a folder nor a regular file", path);
     }
     if (st.st_size == 0) {
         return err_set(err, SM_EINVAL,
@@ -117,10 +148,10 @@ static int check(int fd, const char *path, struct volume *v, struct sm_error *er
 
 static int open_file(const char *path, bool read_only, struct volume *v, struct sm_error *err)
 {
-    /* O_NONBLOCK: a fifo must not hold us up before it is refused. */
-    v->fd = open(path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-    if (v->fd < 0 && errno == EISDIR) {
-        v->fd = open(path, O_PATH | O_CLOEXEC); /* check() says it better */
+    v->fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (v->fd < 0 && errno == ENOTDIR) {
+        /* O_NONBLOCK: a fifo must not hold us up before it is refused. */
+        v->fd = open(path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     }
     if (v->fd < 0) {
         bool denied = !read_only && (errno == EACCES || errno == EROFS || errno == EPERM);
@@ -128,7 +159,9 @@ static int open_file(const char *path, bool read_only, struct volume *v, struct 
                        denied ? " for writing (\":ro\" would only read)" : "");
     }
     int rc = check(v->fd, path, v, err);
-    rc = rc ? rc : volume_lock(v->fd, read_only, path, err);
+    if (!rc && !v->folder) {
+        rc = volume_lock(v->fd, read_only, path, err);
+    }
     v->read_only = read_only;
     return rc;
 }

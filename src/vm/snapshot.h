@@ -76,7 +76,7 @@ struct snapshot {
     char cpu_vendor[8]; /* "amd" or "intel": the form of the model */
     unsigned n_layers;
     char (*layer_ids)[DIGEST_STR_SIZE]; /* owned; each digest_valid() */
-    unsigned n_volumes;                 /* disks, none of which was in use yet */
+    unsigned n_volumes;                 /* disks and folders, none of which was in use yet */
     json_t *document;                   /* owned: an object */
     char ram_digest[DIGEST_STR_SIZE];
     char base_digest[DIGEST_STR_SIZE]; /* "": there is no base */

@@ -21,6 +21,7 @@ struct snapshot; /* snapshot.h */
 
 #define VM_MAX_LAYERS 64
 #define VM_MAX_VOLUMES 16
+#define VM_FOLDER_FILES 5136        /* descriptors that each volume that is a folder may use */
 #define VM_AGENT_PORT 1024          /* vsock port that the agent calls when it is ready */
 #define VM_MEMORY_MIN (96ull << 20) /* with less, a distribution kernel does not start */
 
@@ -30,11 +31,12 @@ extern const char vm_base_cmdline[];
 /* The largest memory_bytes that vm_new accepts here: the host's RAM. */
 uint64_t vm_memory_max(void);
 
-enum vm_thread { VM_THREAD_LOOP, VM_THREAD_VCPU };
+enum vm_thread { VM_THREAD_LOOP, VM_THREAD_VCPU, VM_THREAD_SHARE };
 
 struct vm_volume {
-    int fd;           /* borrowed, until the VM is freed: a regular file */
-    bool read_only;   /* else it is open for writing, too */
+    int fd;         /* borrowed, until the VM is freed: a regular file, or a folder (O_PATH) */
+    bool read_only; /* else it is open for writing, too */
+    bool folder;
     const char *name; /* for messages; copied */
 };
 
@@ -51,9 +53,11 @@ struct vm_config {
     const char *const *layers; /* EROFS images, lowest first; each shown as a virtio-pmem device */
     unsigned n_layers;
     struct engine_debug debug;
-    uint64_t tsc_khz;                /* of the host, if known (cpu/tsc.h); else 0 */
-    const struct vm_volume *volumes; /* the n-th is a virtio-blk disk with the id "smN" */
+    uint64_t tsc_khz; /* of the host, if known (cpu/tsc.h); else 0 */
+    /* The n-th is a virtio-blk disk with the id "smN", or a virtio-fs device with that tag. */
+    const struct vm_volume *volumes;
     unsigned n_volumes;
+    int self_fd; /* with folders: an O_PATH descriptor of /proc/self/fd; borrowed like theirs */
     /* Told what the host could not do for the guest (a volume's first I/O error): one line; called
      * on a VM thread. NULL drops it. */
     void (*warning)(void *opaque, const char *text);

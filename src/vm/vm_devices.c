@@ -98,7 +98,7 @@ static int add_volume(struct vm *vm, const struct vm_config *config, const struc
     struct virtio_env env;
     struct blk_config blk = {
         .id = id, .name = name, .on_error = config->warning, .opaque = config->warning_opaque};
-    snprintf(id, sizeof id, "sm%u", vm->n_volumes);
+    snprintf(id, sizeof id, "sm%u", vm->n_volumes + vm->n_folders);
     snprintf(name, sizeof name, "volume %s", volume->name);
     int rc = disk_init(&blk.disk, volume->fd, volume->read_only, name, err);
     rc = rc ? rc : next_env(vm, &env, err);
@@ -106,11 +106,28 @@ static int add_volume(struct vm *vm, const struct vm_config *config, const struc
     return rc ? rc : plug(vm, blk_virtio(vm->volumes[vm->n_volumes++]), err);
 }
 
+static int add_folder(struct vm *vm, const struct vm_config *config, const struct vm_volume *volume,
+                      struct sm_error *err)
+{
+    struct share_config given = {
+        .root = volume->fd, .self = config->self_fd, .read_only = volume->read_only};
+    struct virtio_env env;
+    struct share *share;
+    char tag[FS_TAG_LEN];
+    snprintf(tag, sizeof tag, "sm%u", vm->n_volumes + vm->n_folders);
+    int rc = next_env(vm, &env, err);
+    rc = rc ? rc : share_new(&given, &share, err);
+    rc = rc ? rc : fs_new(&env, share, tag, &vm->folders[vm->n_folders], err);
+    return rc ? rc : plug(vm, fs_virtio(vm->folders[vm->n_folders++]), err);
+}
+
 static int add_volumes(struct vm *vm, const struct vm_config *config, struct sm_error *err)
 {
+    _Static_assert(SHARE_FILES_MAX <= VM_FOLDER_FILES, "what the header says is enough");
     int rc = 0;
     for (unsigned i = 0; i < config->n_volumes && !rc; i++)
-        rc = add_volume(vm, config, &config->volumes[i], err);
+        rc = (config->volumes[i].folder ? add_folder : add_volume)(vm, config, &config->volumes[i],
+                                                                   err);
     return rc;
 }
 
@@ -204,6 +221,8 @@ unsigned vm_devices_parts(struct vm *vm, struct vm_part parts[VM_MAX_PARTS])
         add_part(parts, &n, "pmem", (int)i, PMEM_STATE_VERSION, pmem_walk, vm->layers[i].pmem);
     for (unsigned i = 0; i < vm->n_volumes; i++)
         add_part(parts, &n, "blk", (int)i, BLK_STATE_VERSION, blk_walk, vm->volumes[i]);
+    for (unsigned i = 0; i < vm->n_folders; i++)
+        add_part(parts, &n, "fs", (int)i, FS_STATE_VERSION, fs_walk, vm->folders[i]);
     return n;
 }
 
@@ -213,6 +232,8 @@ void vm_devices_free(struct vm *vm)
         mmio_free(vm->transports[i]);
     for (unsigned i = 0; i < vm->n_volumes; i++)
         blk_free(vm->volumes[i]);
+    for (unsigned i = 0; i < vm->n_folders; i++)
+        fs_free(vm->folders[i]);
     for (unsigned i = 0; i < vm->n_layers; i++) {
         pmem_free(vm->layers[i].pmem);
         window_unmap(&vm->layers[i].window);

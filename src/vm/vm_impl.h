@@ -9,6 +9,7 @@
 #include "base/loop.h"
 #include "dev/balloon.h"
 #include "dev/blk.h"
+#include "dev/fs.h"
 #include "dev/mmio.h"
 #include "dev/pmem.h"
 #include "dev/rng.h"
@@ -59,6 +60,8 @@ struct vm {
     unsigned n_layers;
     struct blk *volumes[VM_MAX_VOLUMES];
     unsigned n_volumes;
+    struct fs *folders[VM_MAX_VOLUMES];
+    unsigned n_folders;
     struct mmio *transports[VM_MAX_VIRTIO];
     uint8_t gsis[VM_MAX_VIRTIO];
     unsigned n_virtio;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * A VM's life: one thread per vCPU and the loop's. Whoever sees the end first (a register write, an
- * engine error, vm_stop) records the reason and kicks every vCPU; the last vCPU thread to leave
- * publishes the end, so that all console output is there when a waiter wakes.
+ * A VM's life: one thread per vCPU and per shared folder, and the loop's. Whoever sees the end
+ * first (a register write, an engine error, vm_stop) records the reason and kicks every vCPU; the
+ * last vCPU thread to leave publishes the end, so that all console output is there when a waiter
+ * wakes.
  */
 #include <errno.h>
 #include <poll.h>
@@ -79,10 +80,19 @@ static void on_loop_start(void *opaque)
         vm->on_thread(vm->hooks_opaque, VM_THREAD_LOOP);
 }
 
+static void on_folder_start(void *opaque)
+{
+    struct vm *vm = opaque;
+    if (vm->on_thread)
+        vm->on_thread(vm->hooks_opaque, VM_THREAD_SHARE);
+}
+
 static int start_threads(struct vm *vm, struct sm_error *err)
 {
     loop_on_start(vm->loop, on_loop_start, vm);
     int rc = loop_start(vm->loop, err);
+    for (unsigned i = 0; !rc && i < vm->n_folders; i++)
+        rc = fs_start(vm->folders[i], on_folder_start, vm, err);
     for (unsigned i = 0; !rc && i < vm->n_vcpus; i++) {
         struct vm_vcpu *vcpu = &vm->vcpus[i];
         *vcpu = (struct vm_vcpu){.vm = vm, .index = i};
@@ -128,6 +138,8 @@ void vm_join(struct vm *vm)
             pthread_join(vm->vcpus[i].thread, NULL);
         vm->vcpus[i].started = false;
     }
+    for (unsigned i = 0; i < vm->n_folders; i++)
+        fs_stop(vm->folders[i]);
     if (vm->loop)
         loop_stop(vm->loop);
 }

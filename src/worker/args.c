@@ -69,7 +69,7 @@ static void add_volumes(struct args *a, const struct vm_config *config)
     for (unsigned i = 0; i < config->n_volumes; i++) {
         const struct vm_volume *v = &config->volumes[i];
         char *text = io_format("%d:%s:%s", ++fd, v->read_only ? "ro" : "rw", v->name);
-        add(a, "volume", text ? text : "");
+        add(a, v->folder ? "folder" : "volume", text ? text : "");
         if (!text)
             a->n = ARGS_MAX;
         free(text);
@@ -169,6 +169,7 @@ enum {
     ARG_DEBUG,
     ARG_LAYER,
     ARG_VOLUME,
+    ARG_FOLDER,
     ARG_COUNT
 };
 
@@ -181,7 +182,7 @@ static unsigned split(const char *arg, const char **name, const char **value)
         [ARG_TSC] = "tsc-khz",     [ARG_SNAPSHOT] = "snapshot",   [ARG_VENDOR] = "cpu-vendor",
         [ARG_KERNEL] = "kernel",   [ARG_INITRAMFS] = "initramfs", [ARG_CMDLINE] = "cmdline",
         [ARG_CONSOLE] = "console", [ARG_BASE] = "base",           [ARG_DEBUG] = "debug",
-        [ARG_LAYER] = "layer",     [ARG_VOLUME] = "volume",
+        [ARG_LAYER] = "layer",     [ARG_VOLUME] = "volume",       [ARG_FOLDER] = "folder",
     };
     unsigned i;
     for (i = 0; i < ARG_COUNT; i++) {
@@ -219,7 +220,8 @@ static int take_number(struct args_machine *m, unsigned which, const char *name,
 }
 
 /* FD:ro:NAME or FD:rw:NAME. */
-static int take_volume(struct args_machine *m, const char *value, struct sm_error *err)
+static int take_volume(struct args_machine *m, unsigned which, const char *name, const char *value,
+                       struct sm_error *err)
 {
     struct vm_volume *v = &m->volumes[m->config.n_volumes];
     char *end;
@@ -228,8 +230,9 @@ static int take_volume(struct args_machine *m, const char *value, struct sm_erro
     v->fd = (int)strtol(value, &end, 10);
     v->read_only = strncmp(end, ":ro:", 4) == 0;
     if (v->fd <= CONTROL_FD || (!v->read_only && strncmp(end, ":rw:", 4) != 0))
-        return err_set(err, SM_EINVAL, "--volume=%.40s is none", value);
+        return err_set(err, SM_EINVAL, "--%s=%.40s is none", name, value);
     v->name = end + 4;
+    v->folder = which == ARG_FOLDER;
     m->config.n_volumes++;
     return 0;
 }
@@ -275,7 +278,8 @@ static int take_text(struct args_machine *m, unsigned which, const char *name, c
         m->layers[m->config.n_layers++] = value;
         break;
     case ARG_VOLUME:
-        return take_volume(m, value, err);
+    case ARG_FOLDER:
+        return take_volume(m, which, name, value, err);
     }
     return 0;
 }

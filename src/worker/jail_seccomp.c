@@ -14,9 +14,10 @@
 #endif
 
 /* What the C library itself does on any thread: locks, memory, signals, the thread's end. */
-/* jail(main,beacon,loop,vcpu): futex mmap munmap mremap mprotect madvise brk */
-/* jail(main,beacon,loop,vcpu): rt_sigprocmask rt_sigreturn sched_yield restart_syscall exit */
-/* jail(main,beacon,loop,vcpu): clock_gettime clock_nanosleep getrandom exit_group */
+/* jail(main,beacon,loop,vcpu,share): futex mmap munmap mremap mprotect madvise brk */
+/* jail(main,beacon,loop,vcpu,share): rt_sigprocmask rt_sigreturn sched_yield */
+/* jail(main,beacon,loop,vcpu,share): restart_syscall exit exit_group */
+/* jail(main,beacon,loop,vcpu,share): clock_gettime clock_nanosleep getrandom */
 
 int jail_thread(enum jail_role role, bool kvm, struct sm_error *err)
 {

@@ -30,15 +30,39 @@ struct self {
 
 static int seal(void *opaque, struct sm_error *err)
 {
+    _Static_assert(JAIL_FOLDERS_MAX >= VM_MAX_VOLUMES, "all may be folders");
     struct self *self = opaque;
-    return jail_process(&self->jail, err);
+    const struct vm_config *config = &self->machine.config;
+    struct jail_reach reach = {.self_fd = config->self_fd};
+    for (unsigned i = 0; i < config->n_volumes; i++) {
+        if (!config->volumes[i].folder)
+            continue;
+        reach.folders[reach.n].fd = config->volumes[i].fd;
+        reach.folders[reach.n++].read_only = config->volumes[i].read_only;
+        reach.files += VM_FOLDER_FILES;
+    }
+    return jail_process(&reach, &self->jail, err);
+}
+
+/* What folders need besides themselves. */
+static int open_self(struct vm_config *config, struct sm_error *err)
+{
+    for (unsigned i = 0; i < config->n_volumes; i++) {
+        if (!config->volumes[i].folder)
+            continue;
+        config->self_fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        return config->self_fd < 0 ? err_sys(err, "cannot open /proc/self/fd") : 0;
+    }
+    return 0;
 }
 
 static void on_thread(void *opaque, enum vm_thread which)
 {
+    static const enum jail_role roles[] = {
+        [VM_THREAD_LOOP] = JAIL_LOOP, [VM_THREAD_VCPU] = JAIL_VCPU, [VM_THREAD_SHARE] = JAIL_SHARE};
     struct self *self = opaque;
     struct sm_error err;
-    if (jail_thread(which == VM_THREAD_VCPU ? JAIL_VCPU : JAIL_LOOP, self->kvm, &err) != 0)
+    if (jail_thread(roles[which], self->kvm, &err) != 0)
         _exit(1);
     pthread_mutex_lock(&self->gate);
     pthread_mutex_unlock(&self->gate);
@@ -77,6 +101,7 @@ static int build(char **argv, struct self *self, struct sm_error *err)
     if (!rc && machine->config.snapshot)
         rc = snapshot_read(&machine->snapshot, CONTROL_STATE_FD, CONTROL_RAM_FD,
                            machine->base ? CONTROL_BASE_FD : -1, err);
+    rc = rc ? rc : open_self(&machine->config, err);
     if (rc)
         return rc;
     machine->config.console = machine->console ? serve_console : NULL;
@@ -115,7 +140,8 @@ int main(int argc, char **argv)
         return 125;
     }
     if (argc == 2 && strcmp(argv[1], CONTROL_PROBE) == 0) {
-        int failed = jail_process(&self.jail, &err);
+        const struct jail_reach nothing = {0};
+        int failed = jail_process(&nothing, &self.jail, &err);
         failed = failed ? failed : jail_thread(JAIL_MAIN, self.kvm, &err);
         serve_ready(self.jail, failed, &err);
         _exit(0);

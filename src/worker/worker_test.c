@@ -111,13 +111,14 @@ static void test_args_of_a_snapshot(void **state)
 static void test_args_of_volumes(void **state)
 {
     const struct vm_volume volumes[] = {{.fd = 500, .name = "data"},
-                                        {.fd = 9, .read_only = true, .name = "/a:b:ro:"}};
+                                        {.fd = 9, .read_only = true, .name = "/a:b:ro:"},
+                                        {.fd = 8, .folder = true, .name = "/f"}};
     struct snapshot snapshot = {.cpu_vendor = "amd", .base_fd = -1};
     struct vm_config in = {.engine = &fake_engine,
                            .kernel = "k",
                            .initramfs = "i",
                            .volumes = volumes,
-                           .n_volumes = 2};
+                           .n_volumes = 3};
     static const int after[] = {CONTROL_FD, CONTROL_RAM_FD, CONTROL_BASE_FD};
     for (int round = 0; round < 3; round++) {
         int first = after[round] + 1;
@@ -125,11 +126,12 @@ static void test_args_of_volumes(void **state)
         struct args a;
         assert_int_equal(args_make(&a, "prog", &in, NULL), 0);
         assert_int_equal(args_parse(a.argv, find_fake, &m, NULL), 0);
-        assert_int_equal(m.config.n_volumes, 2);
-        for (int i = 0; i < 2; i++) {
+        assert_int_equal(m.config.n_volumes, 3);
+        for (int i = 0; i < 3; i++) {
             const struct vm_volume *v = &m.config.volumes[i];
             assert_int_equal(v->fd, first + i);
             assert_int_equal(v->read_only, volumes[i].read_only);
+            assert_int_equal(v->folder, volumes[i].folder);
             assert_string_equal(v->name, volumes[i].name);
         }
         args_fini(&a);
@@ -168,6 +170,7 @@ static void test_args_refused(void **state)
         "--volume=x:rw:v",
         "--volume=3:rw:v",
         "--volume=4:rx:v",
+        "--folder=3:rw:v",
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         const char *argv[] = {"p", "--engine=fake", "--kernel=k", "--initramfs=i", bad[i], NULL};

@@ -53,7 +53,7 @@ static void drain_kick(void)
         ;
 }
 
-/* jail(kvm/main,kvm/loop,kvm/vcpu): tgkill getpid ioctl */
+/* jail(kvm/main,kvm/loop,kvm/vcpu,kvm/share): tgkill getpid ioctl */
 void kvm_kick(struct engine *e, unsigned vcpu)
 {
     struct kvm_vcpu *v = &e->vcpus[vcpu];
