@@ -338,7 +338,7 @@ enum sm_engine {
 /* What sm_vm_start does with snapshots in the store. */
 enum sm_snapshots {
     SM_SNAPSHOTS_AUTO = 0,  /* start from one that fits; the first start boots and makes it */
-    SM_SNAPSHOTS_NEVER = 1, /* boot, and make none */
+    SM_SNAPSHOTS_NEVER = 1, /* boot, and make none; memory is shared with one that fits */
     SM_SNAPSHOTS_NEW = 2,   /* boot, and make one in place of what is there */
 };
 

@@ -102,6 +102,41 @@ static void test_restored(void **state)
     frees(f, SM_SNAPSHOTS_AUTO);
 }
 
+/* What every VM that boots this image has, each does not have for itself, once there is a snapshot;
+ * and it can be saved like another. */
+static void test_shared(void **state)
+{
+    struct fixture *f = *state;
+    struct sm_vm_config config = SM_VM_CONFIG_INIT;
+    struct sm_error err = {0};
+    sm_image *image;
+    char path[96];
+    config.snapshots = SM_SNAPSHOTS_NEVER;
+    config.memory_mib = 128; /* there is none of such a machine yet */
+    sm_vm *alone = start(f, &config);
+    long own = vm_mib();
+    sm_vm_free(alone);
+    config.snapshots = SM_SNAPSHOTS_AUTO;
+    sm_vm_free(start(f, &config));
+    config.snapshots = SM_SNAPSHOTS_NEVER;
+    sm_vm *vm = start(f, &config);
+    long shared = vm_mib();
+    print_message("%ld MiB alone, %ld shared\n", own, shared);
+    assert_true(shared <= own - 20);
+    run(vm, "head -c 4m /dev/urandom > /kept && md5sum /kept > /sum && md5sum -c /sum");
+    snprintf(path, sizeof path, "%s/saved", f->home);
+    if (sm_vm_snapshot(vm, path, NULL, &err) ||
+        sm_image_from_snapshot(f->store, path, &image, &err))
+        fail_msg("%s", err.text);
+    run(vm, "md5sum -c /sum");
+    sm_vm_free(vm);
+    vm = start_image(image, NULL);
+    run(vm, "md5sum -c /sum && busybox sha256sum /bin/busybox && ls -lR /proc/sys >/dev/null; :");
+    run(vm, "md5sum -c /sum");
+    sm_vm_free(vm);
+    sm_image_free(image);
+}
+
 /* Nor does a guest that has come to rest keep what the software CPU made of its code. */
 static void test_rests(void **state)
 {
@@ -138,6 +173,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_booted),
         cmocka_unit_test(test_restored),
+        cmocka_unit_test(test_shared),
         cmocka_unit_test(test_rests),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -95,6 +95,19 @@ static void keep(struct sm_vm *vm, struct start *s)
     store_snapshot_abort(&made);
 }
 
+/* A VM that booted shares memory with the snapshot of the same machine, if there is one. It may end
+ * by that, as by anything; else it is only larger if it fails. */
+static void share(struct sm_vm *vm, struct start *s, const char *key)
+{
+    struct snapshot *snapshot = NULL;
+    char *path = NULL;
+    if (key[0] && store_find_snapshot(s->image->store, key, &path, NULL) == 0)
+        snapshot_open(path, false, &snapshot, NULL);
+    worker_share(vm->worker, snapshot && snapshot->base_fd < 0 ? snapshot->ram_fd : -1, NULL);
+    snapshot_free(snapshot);
+    free(path);
+}
+
 static int restore(struct sm_vm *vm, struct start *s, const struct snapshot *snapshot,
                    struct sm_error *err)
 {
@@ -154,6 +167,7 @@ static int open_volumes(struct sm_vm *vm, struct start *s, struct sm_error *err)
 
 static int start_machine(struct sm_vm *vm, struct start *s, struct sm_error *err)
 {
+    char key[START_KEY_SIZE] = "";
     int rc = start_files_init(&s->files, s->image, s->given.kernel, err);
     if (rc)
         return rc;
@@ -161,9 +175,9 @@ static int start_machine(struct sm_vm *vm, struct start *s, struct sm_error *err
     s->config.n_layers = s->files.n_layers;
     /* Without a key, because a file cannot be read for instance: booting says what is wrong. */
     if (s->image->snapshot ||
-        start_key(s->image, &s->files, &s->config, &s->volumes, s->key, NULL) != 0 ||
-        s->given.snapshots == SM_SNAPSHOTS_NEVER)
-        s->key[0] = 0;
+        start_key(s->image, &s->files, &s->config, &s->volumes, key, NULL) != 0)
+        key[0] = 0;
+    strcpy(s->key, s->given.snapshots == SM_SNAPSHOTS_NEVER ? "" : key);
     rc = start_describe(s->image, &s->files, &s->config, &vm->kept, err);
     if (rc)
         return rc;
@@ -171,8 +185,10 @@ static int start_machine(struct sm_vm *vm, struct start *s, struct sm_error *err
         rc = restore(vm, s, s->image->snapshot, err);
     } else if (s->given.snapshots == SM_SNAPSHOTS_NEW || !restore_kept(vm, s)) {
         rc = boot(vm, s, err);
-        if (!rc)
+        if (!rc) {
             keep(vm, s);
+            share(vm, s, key);
+        }
     }
     return rc ? rc : start_identity(vm->worker, &s->volumes, left_ms(s), err);
 }

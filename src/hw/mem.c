@@ -114,6 +114,7 @@ void mem_free(struct mem *m)
         return;
     if (m->reserve != NULL)
         munmap(m->reserve, m->reserve_len);
+    free(m->laid);
     free(m);
 }
 

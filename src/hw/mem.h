@@ -36,6 +36,7 @@ struct mem {
     unsigned n_regions;
     uint64_t ram_bytes;
     bool from_file; /* RAM began as a private mapping */
+    uint64_t *laid; /* owned: a bit per page of RAM that mem_lay mapped while the VM ran, or NULL */
     void *reserve;  /* owned: the mapping that RAM and its guards live in */
     size_t reserve_len;
     /* Called after the host wrote guest RAM ("DMA"), so that the software CPU drops stale code. */
@@ -50,8 +51,8 @@ int mem_new(uint64_t ram_bytes, struct mem **out, struct sm_error *err);
  * 0 up without the hole. The file is never written, and must not be cut short while mapped.
  */
 int mem_new_from(uint64_t ram_bytes, int fd, struct mem **out, struct sm_error *err);
-/* Map len bytes of another file over it in the same way, from this offset of RAM on. Before the
- * first vCPU runs. All in whole pages. */
+/* Map len bytes of another file over it in the same way, from this offset of RAM on. All in whole
+ * pages. While a vCPU could run only the same bytes; after an error RAM may be lost then. */
 int mem_lay(struct mem *m, uint64_t offset, uint64_t len, int fd, uint64_t at,
             struct sm_error *err);
 void mem_free(struct mem *m);

@@ -16,7 +16,7 @@
 #include "base/le.h"
 
 #define PAGE MEM_PAGE_SIZE
-#define CHUNK 512u /* pages looked at together */
+#define CHUNK RAM_CHUNK
 /* Documentation/admin-guide/mm/pagemap: in memory, or swapped out; and of a file */
 #define PRESENT (3ull << 62)
 #define OF_FILE (1ull << 61)
@@ -26,7 +26,7 @@ struct saver {
     int fd, pagemap; /* pagemap -1: unknown, look at every page */
 };
 
-static bool is_zero(const uint8_t *page)
+bool ram_is_zero(const uint8_t *page)
 {
     const uint64_t *p = (const uint64_t *)page;
     for (unsigned i = 0; i < PAGE / 8; i += 8)
@@ -44,13 +44,24 @@ static void hash_page(struct hash *h, uint64_t number, const void *data)
 }
 
 /* jail(main): pread64 pwrite64 ftruncate */
-static void read_pagemap(const struct saver *s, const uint8_t *hva, unsigned n, uint64_t *map)
+void ram_read_pagemap(int pagemap, const uint8_t *hva, unsigned n, uint64_t *map)
 {
     size_t want = n * sizeof *map;
-    if (s->pagemap < 0 ||
-        pread(s->pagemap, map, want, (off_t)((uintptr_t)hva / PAGE * sizeof *map)) != (ssize_t)want)
+    if (pagemap < 0 ||
+        pread(pagemap, map, want, (off_t)((uintptr_t)hva / PAGE * sizeof *map)) != (ssize_t)want)
         for (unsigned i = 0; i < n; i++)
             map[i] = PRESENT;
+}
+
+bool ram_is_own(uint64_t entry)
+{
+    return entry & PRESENT && !(entry & OF_FILE);
+}
+
+/* Mapped from a file by ram_share(): there, whether or not the host has it in this process. */
+static bool is_laid(const struct mem *m, uint64_t page)
+{
+    return m->laid && m->laid[page / 64] >> page % 64 & 1;
 }
 
 /* Up to CHUNK pages at hva, which are at this offset of the file. */
@@ -58,16 +69,17 @@ static int save_chunk(struct saver *s, uint8_t *hva, unsigned n, uint64_t offset
 {
     uint64_t map[CHUNK];
     unsigned run = 0, zeros = 0; /* pages up to i that are still to be written, or given back */
-    read_pagemap(s, hva, n, map);
+    ram_read_pagemap(s->pagemap, hva, n, map);
     for (unsigned i = 0; i <= n; i++) {
         uint8_t *page = hva + i * PAGE;
-        bool known = i < n && map[i] & PRESENT;
-        bool data = known && !is_zero(page);
+        bool laid = i < n && is_laid(s->mem, offset / PAGE + i);
+        bool known = laid || (i < n && map[i] & PRESENT);
+        bool data = known && !ram_is_zero(page);
         if (!data && run &&
             io_pwrite_full(s->fd, page - run * PAGE, run * PAGE, offset + (i - run) * PAGE))
             return -1;
         run = data ? run + 1 : 0;
-        bool zero = known && !data;
+        bool zero = known && !data && !laid; /* below it lies what the file has */
         if (!zero && zeros)
             madvise(page - zeros * PAGE, zeros * PAGE, MADV_DONTNEED);
         zeros = zero ? zeros + 1 : 0;
@@ -117,7 +129,7 @@ static int digest_extent(int fd, uint64_t at, uint64_t end, uint8_t *buffer, str
             return n < 0 ? err_sys(err, "cannot read the guest's memory")
                          : err_set(err, SM_ECORRUPT, "the memory file is truncated");
         for (ssize_t i = 0; i + (ssize_t)PAGE <= n; i += (ssize_t)PAGE)
-            if (!is_zero(buffer + i))
+            if (!ram_is_zero(buffer + i))
                 hash_page(h, (at + (uint64_t)i) / PAGE, buffer + i);
         at += (uint64_t)n / PAGE * PAGE;
     }
@@ -168,9 +180,9 @@ static void find_own(const struct saver *s, uint64_t *bits)
             continue;
         for (const uint8_t *hva = region->hva; page < end; hva += CHUNK * PAGE) {
             unsigned n = end - page < CHUNK ? (unsigned)(end - page) : CHUNK;
-            read_pagemap(s, hva, n, map);
+            ram_read_pagemap(s->pagemap, hva, n, map);
             for (unsigned i = 0; i < n; i++)
-                if (map[i] & PRESENT && !(map[i] & OF_FILE))
+                if (ram_is_own(map[i]))
                     set_bits(bits, page + i, 1);
             page += n;
         }

@@ -23,6 +23,14 @@ int ram_pagemap(void);
  * that every page is read. */
 int ram_save(const struct mem *m, int pagemap, int fd, struct sm_error *err);
 
+/*
+ * Have m, whose RAM did not come from a file, share what it can: pages that hold only zeros go back
+ * to the host, and runs of pages that are the same in such a file are mapped from it. Nobody may
+ * change RAM meanwhile. fd -1: zeros only. Once; of no effect without a pagemap. After an error
+ * other than SM_ENOMEM, RAM may be lost.
+ */
+int ram_share(struct mem *m, int pagemap, int fd, struct sm_error *err);
+
 /* The digest of such a file of size bytes. */
 int ram_digest(int fd, uint64_t size, char digest[DIGEST_STR_SIZE], struct sm_error *err);
 
@@ -37,5 +45,16 @@ int ram_lay(struct mem *m, const struct delta *d, int fd, struct sm_error *err);
 /* Write what a base of size bytes and such a file are together, as ram_save() would have, into the
  * empty file out. SM_ECORRUPT: as of delta_read(). */
 int ram_merge(int base, int fd, uint64_t size, int out, struct sm_error *err);
+
+/* ---- Between ram.c and ram_share.c ---- */
+
+#define RAM_CHUNK 512u /* pages looked at together */
+
+/* What the host says of n pages, at most RAM_CHUNK, from hva on; without a pagemap (-1), or when it
+ * cannot be read, that all are there. */
+void ram_read_pagemap(int pagemap, const uint8_t *hva, unsigned n, uint64_t *map);
+/* Whether that is a page which only this process has, and no file. */
+bool ram_is_own(uint64_t entry);
+bool ram_is_zero(const uint8_t *page);
 
 #endif

@@ -286,12 +286,120 @@ static void test_behind_the_hole(void **state)
     close(map);
 }
 
+/* Pages of m that are this process's own. */
+static unsigned own_pages(struct mem *m)
+{
+    static uint64_t map[RAM_CHUNK];
+    unsigned n = 0;
+    int pagemap = ram_pagemap();
+    for (uint64_t at = 0; at < PAGES; at += RAM_CHUNK) {
+        ram_read_pagemap(pagemap, mem_ptr(m, at * PAGE, PAGE), RAM_CHUNK, map);
+        for (unsigned i = 0; i < RAM_CHUNK; i++)
+            n += ram_is_own(map[i]);
+    }
+    close(pagemap);
+    return n;
+}
+
+/* Like the memory of make_shared(), but for page 26; and some zeros. */
+static struct mem *like_shared(void)
+{
+    struct mem *m = memory_of(-1);
+    for (uint64_t i = 10; i < 30; i++)
+        fill(m, i, (uint8_t)i);
+    for (uint64_t i = 510; i < 514; i++)
+        fill(m, i, 0x51);
+    fill(m, 26, 0xee);
+    fill(m, 40, 0);
+    fill(m, 41, 0);
+    return m;
+}
+
+static int make_shared(void)
+{
+    struct mem *m = like_shared();
+    int fd = temp_file(), map = ram_pagemap();
+    fill(m, 26, 26);
+    assert_int_equal(ram_save(m, map, fd, NULL), 0);
+    close(map);
+    mem_free(m);
+    return fd;
+}
+
+static void same_contents(struct mem *a, struct mem *b)
+{
+    assert_memory_equal(page_of(a, 0), page_of(b, 0), SIZE);
+}
+
+/* What is the same is the file's, what is not stays, and all reads as before. */
+static void test_share(void **state)
+{
+    struct mem *m = like_shared(), *want = like_shared();
+    int fd = make_shared(), map = ram_pagemap();
+    assert_int_equal(own_pages(m), 26);
+    assert_int_equal(ram_share(m, map, fd, NULL), 0);
+    /* 16 pages in a row are mapped; 3 are too few, and so are 2 on each side of a chunk's end */
+    assert_int_equal(own_pages(m), 1 + 3 + 4);
+    fill(m, 12, 0x77); /* one's own again */
+    assert_int_equal(own_pages(m), 1 + 3 + 4 + 1);
+    fill(want, 12, 0x77);
+    same_contents(m, want);
+    struct mem *file = memory_of(fd);
+    assert_int_equal(*page_of(file, 12), 12);
+    mem_free(file);
+    mem_free(m);
+    mem_free(want);
+    close(fd);
+    close(map);
+}
+
+/* Saved, it is whole: pages that the host has only in the file, and such that became zeros. */
+static void test_share_then_save(void **state)
+{
+    struct mem *m = like_shared(), *want = like_shared();
+    int fd = make_shared(), map = ram_pagemap(), saved = temp_file();
+    assert_int_equal(ram_share(m, map, fd, NULL), 0);
+    fill(m, 13, 0);
+    fill(want, 13, 0);
+    assert_int_equal(ram_save(m, map, saved, NULL), 0);
+    assert_int_equal(*page_of(m, 13), 0); /* not the file's again */
+    struct mem *file = memory_of(saved);
+    same_contents(file, want);
+    same_contents(m, want);
+    mem_free(file);
+    mem_free(m);
+    mem_free(want);
+    close(fd);
+    close(map);
+    close(saved);
+}
+
+/* No file, one that is cut short, one that cannot be read: no harm. */
+static void test_share_little(void **state)
+{
+    int map = ram_pagemap();
+    int files[] = {-1, temp_file(), make_shared(), open("/tmp", O_RDONLY | O_DIRECTORY)};
+    assert_int_equal(ftruncate(files[2], 15 * PAGE + 1), 0);
+    for (unsigned i = 0; i < sizeof files / sizeof files[0]; i++) {
+        struct mem *m = like_shared(), *want = like_shared();
+        assert_int_equal(ram_share(m, map, files[i], NULL), 0);
+        assert_int_equal(own_pages(m), i == 3 ? 26 : i == 2 ? 19 : 24);
+        same_contents(m, want);
+        mem_free(m);
+        mem_free(want);
+        if (files[i] >= 0)
+            close(files[i]);
+    }
+    close(map);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_delta),           cmocka_unit_test(test_without_pagemap),
         cmocka_unit_test(test_cover),           cmocka_unit_test(test_hostile),
-        cmocka_unit_test(test_behind_the_hole),
+        cmocka_unit_test(test_behind_the_hole), cmocka_unit_test(test_share),
+        cmocka_unit_test(test_share_then_save), cmocka_unit_test(test_share_little),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -68,6 +68,10 @@ extern const char *const snapshot_names[];
 int vm_capture(struct vm *vm, int ram_fd, struct buf *state, uint64_t *pause_ns,
                struct sm_error *err);
 
+/* Have a VM that booted share what memory it can, with the memory file of a snapshot of the same
+ * machine (-1: there is none), as ram_share(). It stands still meanwhile. */
+int vm_share(struct vm *vm, int ram_fd, struct sm_error *err);
+
 /* An opened one; constant. */
 struct snapshot {
     uint64_t memory_bytes;

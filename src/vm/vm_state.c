@@ -90,6 +90,18 @@ int vm_capture(struct vm *vm, int ram_fd, struct buf *state, uint64_t *pause_ns,
     return rc;
 }
 
+int vm_share(struct vm *vm, int ram_fd, struct sm_error *err)
+{
+    int rc = vm_pause(vm, err);
+    if (rc)
+        return rc;
+    rc = ram_share(vm->mem, vm->pagemap_fd, ram_fd, err);
+    if (rc && rc != SM_ENOMEM)
+        vm_finish(vm, VM_END_FAILED, err);
+    vm_resume(vm);
+    return rc;
+}
+
 /* ---- loading ---- */
 
 int snapshot_read(struct snapshot *s, int state_fd, int ram_fd, int base_fd, struct sm_error *err)

@@ -36,6 +36,7 @@ enum control_type {
     CONTROL_CONNECT,    /* arg: the guest's vsock port. Reply: with a stream socket */
     CONTROL_STREAMS,    /* Reply: arg: streams into the guest that it has not let go of yet */
     CONTROL_CAPTURE,    /* with an empty file, for RAM. Reply: arg: microseconds of pause */
+    CONTROL_SHARE,      /* as vm_share; with the memory file, if there is one */
     CONTROL_SAVE_STATE, /* of the latest CAPTURE, once; with an empty file; text: the
                            STATE_DIGEST_SIZE bytes of a digest */
 };

@@ -97,6 +97,8 @@ static int answer(struct vm *vm, const struct control_msg *m, int fd, struct buf
         return 0;
     case CONTROL_CAPTURE:
         return capture(vm, fd, state, reply, err);
+    case CONTROL_SHARE:
+        return vm_share(vm, fd, err);
     case CONTROL_SAVE_STATE:
         return save_state(m, fd, state, err);
     }

@@ -48,6 +48,9 @@ int worker_capture(struct worker *w, int ram_fd, uint64_t *pause_ns, struct sm_e
 int worker_save_state(struct worker *w, int fd, const uint8_t digest[STATE_DIGEST_SIZE],
                       struct sm_error *err);
 
+/* As vm_share. */
+int worker_share(struct worker *w, int ram_fd, struct sm_error *err);
+
 /* Which layers of the jail this host offers (bits of enum jail_layer): a process enters it and
  * says.
  */

@@ -53,7 +53,7 @@ static int call(struct worker *w, struct control_msg *m, struct control_msg *rep
     return rc;
 }
 
-/* With a file that is written before the answer comes. */
+/* With a file (-1: none) that is written or read before the answer comes. */
 static int call_saving(struct worker *w, struct control_msg *m, int fd, struct control_msg *reply,
                        struct sm_error *err)
 {
@@ -95,4 +95,10 @@ int worker_save_state(struct worker *w, int fd, const uint8_t digest[STATE_DIGES
     struct control_msg m = {.type = CONTROL_SAVE_STATE, .len = STATE_DIGEST_SIZE};
     memcpy(m.text, digest, STATE_DIGEST_SIZE);
     return call_saving(w, &m, fd, NULL, err);
+}
+
+int worker_share(struct worker *w, int ram_fd, struct sm_error *err)
+{
+    struct control_msg m = {.type = CONTROL_SHARE};
+    return call_saving(w, &m, ram_fd, NULL, err);
 }
