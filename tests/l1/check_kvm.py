@@ -23,6 +23,7 @@ CLI = {
             "Ends.test_timeout", "Ends.test_reboot", "Ends.test_panic",
             "OtherCommands.test_doctor"],
     "refusal": ["Engines", "Flags.test_engine"],
+    "named": ["Forks.test_clones"],
     "terminal": ["Signals.test_second_ends_the_vm", "Terminals.test_ctrl_c_once"],
 }
 SMOKE = ["device", "unit_kvm", "unit_kvm_guest", "doctor"]
