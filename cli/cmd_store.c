@@ -215,14 +215,14 @@ static int verify(const struct given *g, sm_store *store)
     int rc = sm_store_verify(store, &config, &v, &err);
     if (g->json)
         printf("],\n \"images\": %" PRIu64 ", \"layers\": %" PRIu64 ", \"blobs\": %" PRIu64
-               ", \"bytes\": %" PRIu64 ", \"repaired\": %" PRIu64 "}\n",
-               v.images, v.layers, v.blobs, v.bytes, v.repaired);
+               ", \"snapshots\": %" PRIu64 ", \"bytes\": %" PRIu64 ", \"repaired\": %" PRIu64 "}\n",
+               v.images, v.layers, v.blobs, v.snapshots, v.bytes, v.repaired);
     if (rc)
         return say("verify: %s", err.text);
     if (!g->json)
-        printf("%" PRIu64 " images, %" PRIu64 " layers, %" PRIu64 " blobs, %.1f MiB: %" PRIu64
-               " problems, %" PRIu64 " repaired\n",
-               v.images, v.layers, v.blobs, mib(v.bytes), v.problems, v.repaired);
+        printf("%" PRIu64 " images, %" PRIu64 " layers, %" PRIu64 " blobs, %" PRIu64
+               " snapshots, %.1f MiB: %" PRIu64 " problems, %" PRIu64 " repaired\n",
+               v.images, v.layers, v.blobs, v.snapshots, mib(v.bytes), v.problems, v.repaired);
     return v.problems == v.repaired ? 0 : 1;
 }
 

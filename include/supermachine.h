@@ -231,6 +231,7 @@ struct sm_verify_config {
 struct sm_verified {
     uint64_t images, blobs, layers, bytes; /* looked at */
     uint64_t problems, repaired;
+    uint64_t snapshots; /* looked at; a damaged one is repaired by its removal */
 };
 /* Read everything in the store, and compare it with its digests and checksums. SM_OK also when
  * problems were found. config may be NULL. */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What the store has: sm_store_images, _remove, _gc, _verify, _save, _load, sm_image_inspect. */
+/* What the store has: sm_store_images, _remove, _gc, _save, _load, sm_image_inspect. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,7 +9,6 @@
 #include "image/inspect.h"
 #include "image/load.h"
 #include "image/save.h"
-#include "image/verify.h"
 
 struct listing {
     struct store *store;
@@ -70,31 +69,6 @@ SM_API int sm_store_gc(sm_store *store, struct sm_freed *freed, struct sm_error 
     struct gc_report r = {0};
     int rc = gc_collect(store->store, &r, err);
     report(&r, freed);
-    return rc;
-}
-
-static void pass_problem(void *opaque, const char *what, const char *why, bool repaired)
-{
-    const struct sm_verify_config *c = opaque;
-    c->problem(c->opaque, what, why, repaired);
-}
-
-SM_API int sm_store_verify(sm_store *store, const struct sm_verify_config *given,
-                           struct sm_verified *out, struct sm_error *err)
-{
-    struct sm_verify_config config;
-    struct verify_report r;
-    memset(out, 0, sizeof *out);
-    int rc = config_copy(&config, sizeof config, given, "sm_verify_config", err);
-    if (rc)
-        return rc;
-    struct verify_options options = {.repair = config.repair != 0,
-                                     .pull.insecure = config.insecure,
-                                     .problem = config.problem ? pass_problem : NULL,
-                                     .opaque = &config};
-    rc = verify_store(store->store, &options, &r, err);
-    if (rc == 0)
-        *out = (struct sm_verified){r.images, r.blobs, r.layers, r.bytes, r.problems, r.repaired};
     return rc;
 }
 

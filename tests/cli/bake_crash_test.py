@@ -115,5 +115,34 @@ class BakeCrash(Case):
         self.assertGreater(refused, 0)
 
 
+class Verify(Case):
+    def test_damaged_snapshot(self):
+        """Each file of a snapshot, changed, cut or gone: verify says so, and with --repair it is made anew by the next run."""
+        def change(path):
+            with open(path, "r+b") as f:
+                at = os.path.getsize(path) // 2
+                if path.endswith("/ram"):
+                    at = os.lseek(f.fileno(), at, os.SEEK_DATA)
+                f.seek(at)
+                byte = f.read(1)[0]
+                f.seek(at)
+                f.write(bytes([byte ^ 1]))
+
+        for name in "manifest.json", "state", "ram":
+            for harm in change, os.unlink, lambda path: os.truncate(path, 100):
+                self.assertEqual(self.run_vm("busybox", "echo", "right"), (0, b"right\n", b""))
+                code, out, err = self.call("verify")
+                self.assertEqual((code, err), (0, b""))
+                self.assertIn(b"1 snapshots", out)
+                folder, = os.listdir(self.home + "/snapshots")
+                harm(f"{self.home}/snapshots/{folder}/{name}")
+                code, out, err = self.call("verify")
+                self.assertEqual(code, 1, f"{name}: {out}")
+                self.assertIn(folder.encode(), err)
+                code, out, err = self.call("verify", "--repair")
+                self.assertEqual(code, 0, f"{name}: {err}")
+                self.assertEqual(os.listdir(self.home + "/snapshots"), [], name)
+
+
 if __name__ == "__main__":
     run_tests()
