@@ -74,6 +74,43 @@ static void kept(void **state)
     assert_int_equal(sm_volume_remove(f->store, "data", &err), SM_ENOTFOUND);
 }
 
+/* A folder is shared with this host, and by two VMs at a time; neither is saved or forked. */
+static void folder(void **state)
+{
+    struct fixture *f = *state;
+    char path[] = "/tmp/volume_api_test.XXXXXX", file[64], command[64], text[8] = "";
+    struct sm_volume volume = SM_VOLUME_INIT;
+    struct sm_error err;
+    sm_image *image;
+    sm_vm *vms[2];
+    assert_non_null(mkdtemp(path));
+    volume.source = path;
+    volume.path = "/shared";
+    vms[0] = start_with(f, &volume);
+    vms[1] = start_with(f, &volume);
+    expect_output(vms[0], "echo one >/shared/f; echo two >/shared/g", "");
+    expect_output(vms[1], "cat /shared/f; rm /shared/g", "one\n");
+    snprintf(file, sizeof file, "%s/f", path);
+    FILE *in = fopen(file, "r");
+    assert_non_null(in);
+    assert_non_null(fgets(text, sizeof text, in));
+    fclose(in);
+    assert_string_equal(text, "one\n");
+    snprintf(command, sizeof command, "%s/snapshot", path);
+    assert_int_equal(sm_vm_snapshot(vms[0], command, NULL, &err), SM_EUNSUPPORTED);
+    assert_int_equal(sm_image_from_vm(vms[0], &image, NULL, &err), SM_EUNSUPPORTED);
+    sm_vm_free(vms[0]);
+    assert_int_equal(sm_vm_shutdown(vms[1], 0, &err), 0);
+    sm_vm_free(vms[1]);
+    volume.read_only = 1;
+    vms[0] = start_with(f, &volume);
+    expect_output(vms[0], "cat /shared/f; echo no >/shared/f 2>/dev/null || echo refused",
+                  "one\nrefused\n");
+    sm_vm_free(vms[0]);
+    assert_int_equal(unlink(file), 0);
+    assert_int_equal(rmdir(path), 0); /* and nothing else */
+}
+
 /* All that run get SIGTERM, and the time to write what they have. */
 static void grace(void **state)
 {
@@ -136,6 +173,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kept),
         cmocka_unit_test(grace),
+        cmocka_unit_test(folder),
         cmocka_unit_test(refused),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

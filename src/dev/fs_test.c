@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -313,6 +314,45 @@ static void with_a_thread(void **state)
     end(&x);
 }
 
+/* An open that the host holds up (a lease, which the test has): the loop and its lock are free. */
+static void slow_host(void **state)
+{
+    struct fuse_open_in o = {.flags = O_RDONLY};
+    struct fixture x;
+    char path[100];
+    uint32_t len;
+    int fd;
+
+    begin(&x, 2);
+    assert_int_equal(fs_start(x.fs, NULL, NULL, NULL), 0);
+    snprintf(path, sizeof path, "%s/f", x.dir);
+    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    signal(SIGIO, SIG_IGN);
+    if (fcntl(fd, F_SETLEASE, F_WRLCK) != 0) {
+        close(fd);
+        end(&x);
+        skip();
+    }
+    offer_init(&x);
+    wait_used(&x, 1, 1);
+    assert_int_equal(answered(&x, 1, &len), 0);
+    offer(&x, 1, FUSE_LOOKUP, 1, "f", 2, 300);
+    wait_used(&x, 1, 2);
+    assert_int_equal(answered(&x, 1, &len), 0);
+    offer(&x, 1, FUSE_OPEN, le64_get(at(&x, ANSWER) + 16), &o, sizeof o, 100);
+    nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+    loop_lock(x.f.loop);
+    loop_unlock(x.f.loop);
+    fake_run(&x.f);
+    assert_int_equal(fake_read(&x.f, 0x70), 0xf);
+    assert_int_equal(fake_used_index(&x.f, 1), 2); /* it is still at it */
+    assert_int_equal(fcntl(fd, F_SETLEASE, F_UNLCK), 0);
+    wait_used(&x, 1, 3);
+    assert_int_equal(answered(&x, 1, &len), 0);
+    close(fd);
+    end(&x);
+}
+
 static int walked(struct fixture *from, struct fixture *to)
 {
     static const uint8_t digest[STATE_DIGEST_SIZE];
@@ -347,13 +387,10 @@ static void only_unused_is_saved(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_it_offers),
-        cmocka_unit_test(requests),
-        cmocka_unit_test(data),
-        cmocka_unit_test(bad_chains),
-        cmocka_unit_test(resets),
-        cmocka_unit_test(with_a_thread),
-        cmocka_unit_test(only_unused_is_saved),
+        cmocka_unit_test(what_it_offers), cmocka_unit_test(requests),
+        cmocka_unit_test(data),           cmocka_unit_test(bad_chains),
+        cmocka_unit_test(resets),         cmocka_unit_test(with_a_thread),
+        cmocka_unit_test(slow_host),      cmocka_unit_test(only_unused_is_saved),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
