@@ -103,6 +103,25 @@ static int take(struct run_opts *o, int id, const char *value)
     }
 }
 
+/* Files in shared folders belong to whom the command runs as, if that is a number: names are the
+ * image's to know. */
+static void set_owner(struct run_opts *o)
+{
+    const char *user = o->command.user;
+    char *end;
+    if (!user || user[0] < '0' || user[0] > '9')
+        return;
+    unsigned long uid = strtoul(user, &end, 10), gid = 0;
+    if (*end == ':' && end[1] >= '0' && end[1] <= '9')
+        gid = strtoul(end + 1, &end, 10);
+    if (*end || uid > UINT32_MAX || gid > UINT32_MAX)
+        return;
+    for (size_t i = 0; i < o->n_volumes; i++) {
+        o->volumes[i].uid = (uint32_t)uid;
+        o->volumes[i].gid = (uint32_t)gid;
+    }
+}
+
 int run_opts_parse(struct run_opts *o, const struct cmd *cmd, char **argv)
 {
     struct opts opts;
@@ -116,6 +135,7 @@ int run_opts_parse(struct run_opts *o, const struct cmd *cmd, char **argv)
         return 0;
     if (id == OPTS_BAD)
         return EXIT_OURS;
+    set_owner(o);
     o->image = argv[opts.next];
     if (!o->image)
         return say("run: no image given; see `supermachine help run`");

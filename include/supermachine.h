@@ -369,11 +369,12 @@ struct sm_volume {
      * what the others write, names and attributes after up to a second. It reaches what lies
      * beneath the folder and nothing else, whatever links are there, with the rights of the user
      * who runs this, but never root's privileges. Files of that user and group are shown as the
-     * guest's 0:0, all others as 65534:65534, and owners cannot be changed; there are no device
+     * guest's uid:gid, all others as 65534:65534, and owners cannot be changed; there are no device
      * nodes, set-user-id files, or extended attributes but user.*; locks are the guest's own. */
     const char *source;
     const char *path; /* where the guest has it: absolute, not "/"; folders are made as needed */
     uint32_t read_only;
+    uint32_t uid, gid; /* of a folder: see above; the guest's root unless set */
 };
 #define SM_VOLUME_INIT                                                                             \
     {                                                                                              \

@@ -60,6 +60,8 @@ static int take(struct vm_volumes *v, struct store *store, const struct sm_volum
     v->vm[n] = (struct vm_volume){.fd = v->open[n].fd,
                                   .read_only = v->open[n].read_only,
                                   .folder = v->open[n].folder,
+                                  .uid = volume.uid,
+                                  .gid = volume.gid,
                                   .name = v->strings[n][0]};
     v->mounts[n] = (struct request_volume){
         .path = v->strings[n][1], .read_only = v->open[n].read_only, .folder = v->open[n].folder};

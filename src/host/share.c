@@ -253,6 +253,8 @@ int share_new(const struct share_config *config, struct share **out, struct sm_e
     s->read_only = config->read_only;
     s->uid = geteuid();
     s->gid = getegid();
+    s->shown_uid = config->uid;
+    s->shown_gid = config->gid;
     share_nodes_init(s);
     *out = s;
     return 0;

@@ -11,9 +11,9 @@
  * that name.
  *
  * Files are the host user's who runs this: made as that user's, and opened with that user's rights.
- * The guest sees those ids as 0 and all others as SHARE_NOBODY, and cannot change them. It makes no
- * device nodes, no set-user-id or set-group-id files, and no extended attributes but user.*, so
- * that nothing it leaves behind has rights on the host.
+ * The guest sees those ids as two that are given, all others as SHARE_NOBODY, and cannot change
+ * them. It makes no device nodes, no set-user-id or set-group-id files, and no extended attributes
+ * but user.*, so that nothing it leaves behind has rights on the host.
  *
  * Everything in a request is hostile, and the memory it is in may change at any time: what is
  * looked at was copied first. Errors are the guest's, as errno; there are none for the caller.
@@ -42,9 +42,10 @@
 struct share;
 
 struct share_config {
-    int root;       /* borrowed: an O_PATH descriptor of the folder */
-    int self;       /* borrowed: of /proc/self/fd */
-    bool read_only; /* whatever would change something is EROFS */
+    int root;          /* borrowed: an O_PATH descriptor of the folder */
+    int self;          /* borrowed: of /proc/self/fd */
+    bool read_only;    /* whatever would change something is EROFS */
+    uint32_t uid, gid; /* the guest's, who owns the files of the user who runs this */
 };
 
 /* Reads the user's ids: call it before they are hidden by a user namespace. SM_ENOMEM. */

@@ -28,12 +28,12 @@ uint64_t share_ino(const struct share *s, uint64_t dev, uint64_t ino)
 
 static uint32_t shown_uid(const struct share *s, const struct statx *stx)
 {
-    return stx->stx_uid == s->uid ? 0 : SHARE_NOBODY;
+    return stx->stx_uid == s->uid ? s->shown_uid : SHARE_NOBODY;
 }
 
 static uint32_t shown_gid(const struct share *s, const struct statx *stx)
 {
-    return stx->stx_gid == s->gid ? 0 : SHARE_NOBODY;
+    return stx->stx_gid == s->gid ? s->shown_gid : SHARE_NOBODY;
 }
 
 void share_attr(const struct share *s, const struct statx *stx, struct fuse_attr *out)

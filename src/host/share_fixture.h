@@ -30,6 +30,7 @@
 struct fixture {
     char base[64]; /* holds the folder "in", and "out" beside it */
     int root, self;
+    uint32_t uid, gid; /* for share_config */
     struct share *s;
     uint8_t request[ROOM], answer[ROOM];
     uint32_t got; /* bytes after the answer's header */
@@ -122,7 +123,7 @@ static inline void init(struct fixture *x)
 
 static inline void begin(struct fixture *x, bool read_only)
 {
-    struct share_config config = {.read_only = read_only};
+    struct share_config config = {.read_only = read_only, .uid = x->uid, .gid = x->gid};
     char path[100];
 
     if (!x->base[0]) {

@@ -48,9 +48,10 @@ struct share {
     int root, self; /* borrowed */
     bool read_only;
     bool live; /* INIT was seen */
-    uid_t uid; /* the host's, shown as 0 */
+    uid_t uid; /* the host's, */
     gid_t gid;
-    struct share_node top; /* the root; never freed */
+    uint32_t shown_uid, shown_gid; /* and as whom the guest sees them */
+    struct share_node top;         /* the root; never freed */
     struct share_node *buckets[SHARE_HASH];
     struct share_slot *slots; /* owned; by the lower half of an id; slot 0 stays empty */
     uint32_t n_slots, n_nodes, first_free;

@@ -99,6 +99,24 @@ static void more_of_files(void **state)
     end(&x);
 }
 
+/* As another user of the guest's than root. */
+static void shown_owner(void **state)
+{
+    struct fixture x = {.uid = 1000, .gid = 1001};
+    struct fuse_setattr_in own = {.valid = FATTR_UID | FATTR_GID, .uid = 1000, .gid = 1001};
+    struct fuse_attr a;
+    uint64_t node, fh;
+
+    begin(&x, false);
+    assert_int_equal(create(&x, 1, "f", O_RDWR, 0640, &node, &fh), 0);
+    assert_int_equal(getattr(&x, node, &a), 0);
+    assert_true(a.uid == 1000 && a.gid == 1001);
+    assert_int_equal(setattr(&x, node, own, NULL), 0);
+    own.uid = 0;
+    assert_int_equal(setattr(&x, node, own, NULL), EPERM);
+    end(&x);
+}
+
 static void attributes(void **state)
 {
     struct fixture x = {0};
@@ -385,9 +403,11 @@ static void turned_around(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(files), cmocka_unit_test(more_of_files), cmocka_unit_test(attributes),
-        cmocka_unit_test(names), cmocka_unit_test(extended),      cmocka_unit_test(folders),
-        cmocka_unit_test(cold),  cmocka_unit_test(turned_around),
+        cmocka_unit_test(files),         cmocka_unit_test(more_of_files),
+        cmocka_unit_test(attributes),    cmocka_unit_test(shown_owner),
+        cmocka_unit_test(names),         cmocka_unit_test(extended),
+        cmocka_unit_test(folders),       cmocka_unit_test(cold),
+        cmocka_unit_test(turned_around),
     };
 
     umask(0);

@@ -109,8 +109,11 @@ static int add_volume(struct vm *vm, const struct vm_config *config, const struc
 static int add_folder(struct vm *vm, const struct vm_config *config, const struct vm_volume *volume,
                       struct sm_error *err)
 {
-    struct share_config given = {
-        .root = volume->fd, .self = config->self_fd, .read_only = volume->read_only};
+    struct share_config given = {.root = volume->fd,
+                                 .self = config->self_fd,
+                                 .read_only = volume->read_only,
+                                 .uid = volume->uid,
+                                 .gid = volume->gid};
     struct virtio_env env;
     struct share *share;
     char tag[FS_TAG_LEN];

@@ -2,6 +2,7 @@
 #include "worker/args.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,7 +69,9 @@ static void add_volumes(struct args *a, const struct vm_config *config)
     int fd = !s ? CONTROL_FD : s->base_fd >= 0 ? CONTROL_BASE_FD : CONTROL_RAM_FD;
     for (unsigned i = 0; i < config->n_volumes; i++) {
         const struct vm_volume *v = &config->volumes[i];
-        char *text = io_format("%d:%s:%s", ++fd, v->read_only ? "ro" : "rw", v->name);
+        const char *how = v->read_only ? "ro" : "rw";
+        char *text = v->folder ? io_format("%d:%s:%u:%u:%s", ++fd, how, v->uid, v->gid, v->name)
+                               : io_format("%d:%s:%s", ++fd, how, v->name);
         add(a, v->folder ? "folder" : "volume", text ? text : "");
         if (!text)
             a->n = ARGS_MAX;
@@ -219,7 +222,17 @@ static int take_number(struct args_machine *m, unsigned which, const char *name,
     return rc;
 }
 
-/* FD:ro:NAME or FD:rw:NAME. */
+/* UID:GID:NAME. */
+static int take_owner(struct vm_volume *v)
+{
+    int end = 0;
+    if (sscanf(v->name, "%" SCNu32 ":%" SCNu32 ":%n", &v->uid, &v->gid, &end) != 2 || !end)
+        return -1;
+    v->name += end;
+    return 0;
+}
+
+/* FD:ro:NAME or FD:rw:NAME; with the owner before NAME for a folder. */
 static int take_volume(struct args_machine *m, unsigned which, const char *name, const char *value,
                        struct sm_error *err)
 {
@@ -233,6 +246,8 @@ static int take_volume(struct args_machine *m, unsigned which, const char *name,
         return err_set(err, SM_EINVAL, "--%s=%.40s is none", name, value);
     v->name = end + 4;
     v->folder = which == ARG_FOLDER;
+    if (v->folder && take_owner(v) != 0)
+        return err_set(err, SM_EINVAL, "--%s=%.40s is none", name, value);
     m->config.n_volumes++;
     return 0;
 }

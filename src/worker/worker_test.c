@@ -110,9 +110,10 @@ static void test_args_of_a_snapshot(void **state)
 /* Their descriptors follow the worker's own, and those of a snapshot. */
 static void test_args_of_volumes(void **state)
 {
-    const struct vm_volume volumes[] = {{.fd = 500, .name = "data"},
-                                        {.fd = 9, .read_only = true, .name = "/a:b:ro:"},
-                                        {.fd = 8, .folder = true, .name = "/f"}};
+    const struct vm_volume volumes[] = {
+        {.fd = 500, .name = "data"},
+        {.fd = 9, .read_only = true, .name = "/a:b:ro:"},
+        {.fd = 8, .folder = true, .uid = 7, .gid = UINT32_MAX, .name = "5:/f"}};
     struct snapshot snapshot = {.cpu_vendor = "amd", .base_fd = -1};
     struct vm_config in = {.engine = &fake_engine,
                            .kernel = "k",
@@ -132,6 +133,7 @@ static void test_args_of_volumes(void **state)
             assert_int_equal(v->fd, first + i);
             assert_int_equal(v->read_only, volumes[i].read_only);
             assert_int_equal(v->folder, volumes[i].folder);
+            assert_true(v->uid == volumes[i].uid && v->gid == volumes[i].gid);
             assert_string_equal(v->name, volumes[i].name);
         }
         args_fini(&a);
@@ -170,7 +172,9 @@ static void test_args_refused(void **state)
         "--volume=x:rw:v",
         "--volume=3:rw:v",
         "--volume=4:rx:v",
-        "--folder=3:rw:v",
+        "--folder=3:rw:0:0:v",
+        "--folder=4:rw:v",
+        "--folder=4:rw:0:v",
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         const char *argv[] = {"p", "--engine=fake", "--kernel=k", "--initramfs=i", bad[i], NULL};

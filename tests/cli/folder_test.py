@@ -151,8 +151,9 @@ class Folders(Case):
         self.assertEqual(os.stat(self.folder + "/open").st_mode & 0o7777, 0o777)
         self.expect_shell("ok\n", "touch /mnt/open/f && echo ok", "-u", "1234:1234")
         self.assertEqual(os.stat(self.folder + "/open/f").st_uid, os.getuid())
-        code, _, err = self.shell("touch /mnt/f", "-u", "1234")
-        self.assertEqual((code, b"Permission denied" in err), (1, True), err)
+        self.expect_shell("1234:0\n", "touch /mnt/f; stat -c %u:%g /mnt/f", "-u", "1234")
+        self.expect_shell("1234:55\n", "rm /mnt/f; mkdir /mnt/x && stat -c %u:%g /mnt/x", "-u", "1234:55")
+        self.assertEqual(os.stat(self.folder + "/x").st_uid, os.getuid())
         for kind in "c", "b":
             self.assertIn(b"not permitted", self.shell(f"mknod /mnt/dev {kind} 1 3")[2])
 
