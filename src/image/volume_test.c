@@ -230,8 +230,8 @@ static void no_volumes(void **state)
         int code;
     } bad[] = {
         {"true", "No such file", SM_ENOTFOUND},
-        {"mkdir '%s'", "is a folder", SM_EUNSUPPORTED},
-        {"mkfifo '%s'", "not a regular file", SM_EINVAL},
+        {"mkdir -m 0 '%s'", "is closed to", SM_EINVAL},
+        {"mkfifo '%s'", "neither a folder nor a regular file", SM_EINVAL},
         {": >'%s'", "is empty", SM_EINVAL},
         {"truncate -s 1000 '%s'", "not a multiple of 512", SM_EINVAL},
     };
@@ -250,6 +250,22 @@ static void no_volumes(void **state)
             assert_int_equal(v.fd, -1);
         }
     }
+}
+
+/* Any number of VMs have a folder, whoever else uses it. */
+static void folders(void **state)
+{
+    struct box *b = *state;
+    struct volume v, w;
+    char path[100];
+    snprintf(path, sizeof path, "%s/folder", b->dir);
+    assert_int_equal(mkdir(path, 0700), 0);
+    assert_int_equal(volume_open(b->store, path, false, &v, NULL), 0);
+    assert_true(v.folder && !v.read_only && v.size_bytes == 0);
+    assert_int_equal(volume_open(b->store, path, true, &w, NULL), 0);
+    assert_true(w.folder && w.read_only);
+    volume_close(&v);
+    volume_close(&w);
 }
 
 static int count(void *opaque, const struct store_volume *v)
@@ -285,8 +301,8 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(names),  T(made_once),  T(made_by_many),       T(leftovers),
-        T(locked), T(no_volumes), T(listed_and_removed),
+        T(names),  T(made_once),  T(made_by_many), T(leftovers),
+        T(locked), T(no_volumes), T(folders),      T(listed_and_removed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
