@@ -35,7 +35,7 @@ install: all
 	ninja -C $(OUT)
 	meson install -C $(OUT) --no-rebuild
 
-# The KVM engine inside an L1 Linux with emulated SVM; SUITE=smoke is what CI runs,
+# The KVM engine inside an L1 Linux with emulated SVM; SUITE=smoke runs no Linux in there,
 # SUITE=long has all of tests/cli.
 check-kvm: all
 	@tests/l1/check_kvm.py $(OUT) --suite $(or $(SUITE),quick) || [ $$? = 77 ]

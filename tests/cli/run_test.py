@@ -174,7 +174,7 @@ class Commands(Case):
 
     def test_memory(self):
         for mib in (128, 400):
-            code, out, _ = self.run_vm("--memory", str(mib), "--vcpus", "1", "--engine", "soft",
+            code, out, _ = self.run_vm("--memory", str(mib), "--vcpus", "1",
                                        "--cold", "busybox", "sh", "-c",
                                        "awk '/MemTotal/ {print $2}' /proc/meminfo; nproc")
             total, cpus = map(int, out.split())

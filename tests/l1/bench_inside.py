@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Inside L1: boot the same kernel and initramfs with ours and with QEMU, both on KVM, until the agent's first
 line, and say what it took: bench_inside.py ROUNDS CMDLINE. A line per run:
-  bench SYSTEM SECONDS CPU_SECONDS EXITS IO_EXITS MMIO_EXITS HALT_EXITS
+  bench SYSTEM SECONDS CPU_SECONDS EXITS IO_EXITS MMIO_EXITS HALT_EXITS IRQ_EXITS
 CPU_SECONDS: of the monitor's process, without the guest's own time."""
 import glob
 import os
@@ -13,7 +13,7 @@ import time
 
 READY = b"selftest: kernel"
 STATS = "/sys/kernel/debug/kvm"
-COUNTERS = ("exits", "io_exits", "mmio_exits", "halt_exits")
+COUNTERS = ("exits", "io_exits", "mmio_exits", "halt_exits", "irq_exits")
 LIMIT_S = 120
 
 
