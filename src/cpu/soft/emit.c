@@ -60,22 +60,50 @@ static unsigned high_bit(unsigned reg, unsigned rex_bit)
     return reg != H_NONE && (reg & 8u) != 0 ? rex_bit : 0;
 }
 
-void emit_insn(struct emit_buf *b, const struct host_insn *i)
+/* The bits W R X B. */
+static unsigned rex_bits(const struct host_insn *i)
 {
+    unsigned rex = (i->wide ? 8u : 0) | high_bit(i->reg, 4);
+    if (i->is_mem) {
+        return rex | high_bit(i->mem.index, 2) | high_bit(i->mem.base, 1);
+    }
+    return rex | high_bit(i->rm, 1);
+}
+
+/* The form of two bytes has neither W, X, B nor a map but 0F. */
+static void put_vex(struct emit_buf *b, const struct host_insn *i)
+{
+    unsigned rex = rex_bits(i), tail = (~i->vvvv & 15u) << 3 | i->vex_l << 2 | i->vex_pp;
+    if (i->vex_map == 1 && (rex & 11) == 0) {
+        emit8(b, 0xc5);
+        emit8(b, (uint8_t)((~rex & 4) << 5 | tail));
+        return;
+    }
+    emit8(b, 0xc4);
+    emit8(b, (uint8_t)((~rex & 7) << 5 | i->vex_map));
+    emit8(b, (uint8_t)((rex & 8) << 4 | tail));
+}
+
+static void put_prefixes(struct emit_buf *b, const struct host_insn *i)
+{
+    unsigned rex = rex_bits(i);
     if (i->lock) {
         emit8(b, 0xf0);
     }
     if (i->prefix != 0) {
         emit8(b, i->prefix);
     }
-    unsigned rex = (i->wide ? 8u : 0) | high_bit(i->reg, 4);
-    if (i->is_mem) {
-        rex |= high_bit(i->mem.index, 2) | high_bit(i->mem.base, 1);
-    } else {
-        rex |= high_bit(i->rm, 1);
-    }
     if (rex != 0 || i->bytes) {
         emit8(b, (uint8_t)(0x40 | rex));
+    }
+}
+
+void emit_insn(struct emit_buf *b, const struct host_insn *i)
+{
+    if (i->vex_map != 0) {
+        put_vex(b, i);
+    } else {
+        put_prefixes(b, i);
     }
     for (unsigned k = 0; k < i->n_opcode; k++) {
         emit8(b, i->opcode[k]);

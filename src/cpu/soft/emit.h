@@ -28,7 +28,7 @@ struct host_mem {
     int32_t disp;
 };
 
-/* One instruction: prefixes, REX (made up from the registers), opcode, ModRM, immediate. */
+/* One instruction: prefixes, REX or VEX (made up from the registers), opcode, ModRM, immediate. */
 struct host_insn {
     uint8_t prefix; /* 0, 66, F2 or F3 */
     uint8_t opcode[3];
@@ -39,6 +39,8 @@ struct host_insn {
     bool lock, wide; /* wide: REX.W */
     bool bytes;      /* byte registers: 4 to 7 are SPL to DIL */
     bool is_mem;
+    uint8_t vex_map; /* 0: no VEX prefix, else it has one instead of prefix, REX and escapes */
+    uint8_t vex_pp, vex_l, vvvv;
     struct host_mem mem;
     const uint8_t *imm; /* borrowed */
 };

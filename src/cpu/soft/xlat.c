@@ -125,9 +125,9 @@ static bool consistent(const struct xlat *x, const struct block *b)
 }
 
 /* False when the block is nothing for the translator. */
-static bool decode(struct xlat *x, const struct block *b)
+static bool decode(struct xlat *x, const struct block *b, uint64_t features)
 {
-    unsigned k = 0, native = 0;
+    unsigned k = 0, native = 0, islands = 0;
     x->n = 0;
     for (unsigned off = 0; off < b->n_bytes && x->n < BLOCK_MAX_INSNS;) {
         struct xlat_insn *in = &x->insns[x->n++];
@@ -136,16 +136,19 @@ static bool decode(struct xlat *x, const struct block *b)
         }
         in->next_rip = b->rip + off + in->insn.len;
         match_ops(b, in, off, &k);
-        xlat_classify(in, b->mode);
+        xlat_classify(in, b->mode, features);
         bool fused = in->kind == XK_JCC && in->op == XLAT_NO_OP;
         if (fused && x->n > 1 && !is_native(&x->insns[x->n - 2])) {
             in->kind = XK_ISLAND; /* its compare is, and jumps */
             in->op = x->insns[x->n - 2].op;
         }
         native += is_native(in) && in->kind != XK_SKIP;
+        islands += !is_native(in);
         off += in->insn.len;
     }
-    return native >= (x->hot > 1 ? 2 : 1) && consistent(x, b);
+    /* A lone jump pays, too, when it comes from code and goes to code: calls through a PLT. */
+    bool pays = native >= 2 || (native == 1 && (islands == 0 || x->hot == 1));
+    return pays && consistent(x, b);
 }
 
 /* Which flags must go to memory: those that somebody may look for there, which is whoever runs
@@ -314,7 +317,7 @@ static void become_hot(struct soft_cpu *cpu, struct block *b)
 {
     struct xlat *x = cpu->cache->xlat;
     b->ops[0].handler = b->first;
-    if (x->full || !decode(x, b)) {
+    if (x->full || !decode(x, b, cpu->features)) {
         return;
     }
     translate(x, b);

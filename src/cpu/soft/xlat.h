@@ -31,6 +31,7 @@
 enum xlat_kind {
     XK_ISLAND, /* not: the interpreter runs it */
     XK_SKIP,   /* has no effect */
+    XK_AS_IS,  /* its own bytes: VZEROUPPER, VZEROALL */
     XK_MODRM,  /* itself, with other registers and address */
     XK_ACC,    /* short form with the accumulator: as the long form */
     XK_MOVI,
@@ -105,8 +106,9 @@ struct xlat {
 
 /* ---- xlat_class.c ---- */
 
-/* Fill kind, exits, reads, writes and changes for in->insn in a block of this mode. */
-void xlat_classify(struct xlat_insn *in, uint32_t mode);
+/* Fill kind, exits, reads, writes and changes for in->insn in a block of this mode, on a model with
+ * these features (INSN_MODEL_*). */
+void xlat_classify(struct xlat_insn *in, uint32_t mode, uint64_t features);
 
 /* ---- xlat_mem.c: registers, addresses, probes, flags ---- */
 

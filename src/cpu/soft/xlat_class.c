@@ -50,12 +50,20 @@ static enum xlat_kind sse(const struct insn *i, uint32_t mode)
     return XK_MODRM;
 }
 
-static enum xlat_kind kind_of(const struct insn *i, uint32_t mode)
+static enum xlat_kind avx(const struct insn *i, uint32_t mode)
+{
+    if ((mode & MODE_AVX_OFF) != 0) {
+        return XK_ISLAND;
+    }
+    return i->has_modrm ? sse(i, mode) : only(sse(i, mode) == XK_MODRM, XK_AS_IS);
+}
+
+static enum xlat_kind kind_of(const struct insn *i, uint32_t mode, uint64_t features)
 {
     const struct insn_desc *d = i->desc;
     bool wide = i->opsize >= 4, plain = !(i->is_mem && i->addr32);
-    if (i->vex_map != 0) {
-        return XK_ISLAND;
+    if ((features & INSN_FEATURE(d->feature)) == 0) {
+        return XK_ISLAND; /* not what its bytes say */
     }
     switch (d->id) {
     case I_ADD ... I_CMP:
@@ -69,6 +77,8 @@ static enum xlat_kind kind_of(const struct insn *i, uint32_t mode)
     case I_NOT ... I_DEC:
     case I_ROL ... I_SHRD:
     case I_BSF ... I_POPCNT:
+    case I_TZCNT ... I_LZCNT:
+    case I_MOVBE:
     case I_IMUL2 ... I_IMUL3:
     case I_MOVZX ... I_MOVSXD:
     case I_XADD:
@@ -76,6 +86,8 @@ static enum xlat_kind kind_of(const struct insn *i, uint32_t mode)
     case I_CRC32:
     case I_SETCC ... I_CMOVCC:
         return modrm(i);
+    case I_ANDN ... I_MULX:
+        return only(plain, XK_MODRM);
     case I_XCHG:
         return only(has(d, O_E), modrm(i));
     case I_BT ... I_BTC: /* a register bit number reaches beyond a memory operand */
@@ -112,6 +124,8 @@ static enum xlat_kind kind_of(const struct insn *i, uint32_t mode)
         return XK_SKIP;
     case I_SSE:
         return sse(i, mode);
+    case I_AVX:
+        return avx(i, mode);
     default:
         return XK_ISLAND;
     }
@@ -121,6 +135,7 @@ static bool may_exit(const struct insn *i, enum xlat_kind kind)
 {
     switch (kind) {
     case XK_SKIP:
+    case XK_AS_IS:
     case XK_MOVI:
     case XK_LEA:
     case XK_BSWAP:
@@ -152,10 +167,10 @@ static void shift_flags(struct xlat_insn *in)
     }
 }
 
-void xlat_classify(struct xlat_insn *in, uint32_t mode)
+void xlat_classify(struct xlat_insn *in, uint32_t mode, uint64_t features)
 {
     const struct insn *i = &in->insn;
-    in->kind = (uint8_t)kind_of(i, mode);
+    in->kind = (uint8_t)kind_of(i, mode, features);
     in->exits = may_exit(i, in->kind);
     in->reads = i->desc->flags_read;
     in->writes = in->changes = i->desc->flags_written;

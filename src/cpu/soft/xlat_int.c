@@ -13,18 +13,43 @@ struct roles {
     bool rm;              /* ModRM.rm, in register form, is a general register */
     bool whole;           /* what is written is written as a whole: no need to load it */
     bool rm_slot;         /* as a source it may as well be read from memory */
+    bool vvvv, vvvv_out;  /* VEX.vvvv is a general register; it is written, as a whole */
 };
+
+static bool has_operand(const struct insn *i, enum insn_operand kind)
+{
+    return i->desc->op[0] == kind || i->desc->op[1] == kind || i->desc->op[2] == kind;
+}
+
+static struct roles vector_roles(const struct insn_desc *d)
+{
+    struct roles r = {.reg = (d->attr & IA_GREG_DST) != 0,
+                      .rm_out = (d->attr & IA_GRM_DST) != 0,
+                      .rm_slot = (d->attr & IA_GRM_SRC) != 0,
+                      .whole = true};
+    r.reg_out = r.reg;
+    r.rm = r.rm_out || r.rm_slot;
+    return r;
+}
+
+static struct roles bmi_roles(const struct insn *i)
+{
+    struct roles r = {.reg = has_operand(i, O_G), .rm = true, .whole = true, .rm_slot = true};
+    r.reg_out = r.reg;
+    r.vvvv = has_operand(i, O_B);
+    r.vvvv_out = i->desc->op[0] == O_B || i->desc->id == I_MULX;
+    return r;
+}
 
 static struct roles roles_of(const struct insn *i)
 {
     const struct insn_desc *d = i->desc;
     struct roles r = {0};
-    if (d->id == I_SSE) {
-        r.reg = r.reg_out = (d->attr & IA_GREG_DST) != 0;
-        r.rm_out = (d->attr & IA_GRM_DST) != 0;
-        r.rm_slot = (d->attr & IA_GRM_SRC) != 0;
-        r.rm = r.rm_out || r.rm_slot;
-        return r;
+    if (d->id == I_SSE || d->id == I_AVX) {
+        return vector_roles(d);
+    }
+    if (d->id >= I_ANDN && d->id <= I_MULX) {
+        return bmi_roles(i);
     }
     bool compares = d->id == I_CMP || d->id == I_TEST || d->id == I_BT;
     bool both = d->id == I_XCHG || d->id == I_XADD;
@@ -50,12 +75,6 @@ static bool wants_flags(const struct xlat_insn *in)
     return in->reads != 0 || (in->save && in->writes != IF_ALL);
 }
 
-/* Is ModRM.reg a vector register, not a part of the opcode? */
-static bool vector_reg(const struct insn *i)
-{
-    return i->desc->op[0] == O_V || i->desc->op[1] == O_V;
-}
-
 /* The instruction's own bytes, all but its operands. */
 static struct host_insn same_insn(const struct insn *i)
 {
@@ -65,6 +84,15 @@ static struct host_insn same_insn(const struct insn *i)
                           .reg = (i->bytes[i->modrm_off] >> 3) & 7,
                           .n_imm = i->imm_size,
                           .imm = i->bytes + i->imm_off};
+    if (i->vex_map != 0) {
+        h.prefix = 0;
+        h.vex_map = i->vex_map;
+        h.vex_pp = i->vex_pp;
+        h.vex_l = i->vex_l;
+        h.vvvv = i->vvvv;
+        h.opcode[h.n_opcode++] = i->bytes[i->modrm_off - 1];
+        return h;
+    }
     h.bytes = i->desc->id != I_SSE && (i->opsize == 1 || i->desc->mem_size == 1);
     for (unsigned k = i->opcode_off; k < i->modrm_off; k++) {
         h.opcode[h.n_opcode++] = i->bytes[k];
@@ -113,12 +141,18 @@ static void modrm_mem(struct xlat *x, const struct xlat_insn *in)
     need_flags(x, in);
     if (r.reg) {
         h.reg = (uint8_t)xlat_use(x, i->reg, other, !(r.reg_out && r.whole));
-    } else if (vector_reg(i)) {
+    } else if (has_operand(i, O_V)) {
         h.reg = i->reg;
+    }
+    if (r.vvvv) {
+        h.vvvv = (uint8_t)xlat_use(x, i->vvvv, r.vvvv_out ? at : other, !r.vvvv_out);
     }
     h.is_mem = true;
     h.mem = host_at(at, 0);
     emit_insn(&x->b, &h);
+    if (r.vvvv_out) { /* before the other: MULX may have one register twice */
+        xlat_put(x, i->vvvv, h.vvvv);
+    }
     if (r.reg_out) {
         xlat_put(x, i->reg, h.reg);
     }
@@ -140,10 +174,16 @@ static void modrm_reg(struct xlat *x, const struct xlat_insn *in)
     }
     if (r.reg) {
         h.reg = (uint8_t)xlat_use(x, i->reg, H_SI, !(r.reg_out && r.whole));
-    } else if (vector_reg(i)) {
+    } else if (has_operand(i, O_V)) {
         h.reg = i->reg;
     }
+    if (r.vvvv) {
+        h.vvvv = (uint8_t)xlat_use(x, i->vvvv, r.vvvv_out ? H_AX : H_SI, !r.vvvv_out);
+    }
     emit_insn(&x->b, &h);
+    if (r.vvvv_out) {
+        xlat_put(x, i->vvvv, h.vvvv);
+    }
     if (r.reg_out) {
         xlat_put(x, i->reg, h.reg);
     }
@@ -268,6 +308,9 @@ void xlat_int(struct xlat *x, const struct xlat_insn *in)
     switch (in->kind) {
     case XK_MODRM:
         (in->insn.is_mem ? modrm_mem : modrm_reg)(x, in);
+        break;
+    case XK_AS_IS:
+        emit_bytes(&x->b, (const char *)in->insn.bytes, in->insn.len);
         break;
     case XK_ACC:
         accumulator(x, in);

@@ -81,9 +81,9 @@ void xlat_probe(struct xlat *x, const struct xlat_insn *in, unsigned size, bool 
     EMIT(b, "\xc1\xee\x08\x81\xe6"); /* shr esi, 8; and esi, imm32 */
     emit32(b, (SOFT_TLB_SIZE - 1) * (uint32_t)sizeof(struct soft_tlb_entry));
     emit_rm64(b, 0x2b, H_AX, entry); /* sub rax, tag: the offset in the page on a hit */
-    if (align) {                     /* no bit but 4 to 11: in the page, and aligned */
+    if (align) {                     /* in the page, and aligned */
         EMIT(b, "\x48\xa9");         /* test rax, imm32 */
-        emit32(b, 0xfffff00f);
+        emit32(b, 0xfffff000 | (size - 1));
         xlat_exit_if(x, 5, in->op);
     } else {
         EMIT(b, "\x48\x3d"); /* cmp rax, imm32 */
