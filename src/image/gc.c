@@ -135,10 +135,12 @@ static int sweep_snapshot(void *opaque, const char *key, const char *path)
     return SM_OK;
 }
 
-/* Lock files that nobody has locked: takers look whether theirs still has a name. */
+/* Lock files that nobody has locked: takers look whether theirs still has a name. So do we: another
+ * may have cleared away what we opened, and the name be that of a new one, which is held. */
 static void sweep_locks(struct store *store)
 {
     struct dirent *e;
+    struct stat st;
     DIR *d = opendir(store->locks);
     while (d && (e = readdir(d))) {
         const char *dash = strchr(e->d_name, '-');
@@ -146,7 +148,8 @@ static void sweep_locks(struct store *store)
             continue;
         }
         int fd = openat(dirfd(d), e->d_name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-        if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) {
+        if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &st) == 0 &&
+            st.st_nlink > 0) {
             unlinkat(dirfd(d), e->d_name, 0);
         }
         if (fd >= 0) {

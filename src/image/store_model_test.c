@@ -121,46 +121,49 @@ static int teardown(void **state)
     return rc;
 }
 
-static int hold_layer(struct store *s, const char *diff_id, struct store_held *held)
+static int hold_layer(struct store *s, const char *diff_id, struct store_held *held,
+                      struct sm_error *err)
 {
     for (;;) {
         struct store_item item = {0};
-        int rc = store_hold(s, STORE_LAYER, diff_id, held, NULL);
-        if (rc != SM_ENOTFOUND || (rc = store_item_begin(s, STORE_LAYER, diff_id, &item, NULL))) {
+        int rc = store_hold(s, STORE_LAYER, diff_id, held, err);
+        if (rc != SM_ENOTFOUND || (rc = store_item_begin(s, STORE_LAYER, diff_id, &item, err))) {
             return rc;
         }
         if (item.present) {
             continue;
         }
-        rc = io_write_full(item.fd, diff_id, 20) ? SM_EIO : store_item_commit(&item, held, NULL);
+        rc = io_write_full(item.fd, diff_id, 20) ? SM_EIO : store_item_commit(&item, held, err);
         store_item_abort(&item);
         return rc;
     }
 }
 
-static int put(struct store *s, const struct document *d, struct store_held *held)
+static int put(struct store *s, const struct document *d, struct store_held *held,
+               struct sm_error *err)
 {
-    return store_put_blob(s, d->digest, d->text, strlen(d->text), held, NULL);
+    return store_put_blob(s, d->digest, d->text, strlen(d->text), held, err);
 }
 
 /* As pull.c does it: hold everything, then the name. */
-static int pull(struct store *s, const struct model *m, const struct model_image *im, int64_t stamp)
+static int pull(struct store *s, const struct model *m, const struct model_image *im, int64_t stamp,
+                struct sm_error *err)
 {
     struct store_held held[2 + 2 * LAYERS];
     struct catalog_record record = im->record;
     size_t n = 0;
-    int rc = put(s, &im->manifest, &held[n]);
+    int rc = put(s, &im->manifest, &held[n], err);
     n++;
     held[n] = (struct store_held)STORE_HELD_NONE;
-    rc = rc ? rc : put(s, &im->config, &held[n++]);
+    rc = rc ? rc : put(s, &im->config, &held[n++], err);
     for (unsigned k = 0; k < LAYERS; k++) {
         held[n] = held[n + 1] = (struct store_held)STORE_HELD_NONE;
-        rc = rc ? rc : put(s, &m->blobs[im->layers[k]], &held[n]);
-        rc = rc ? rc : hold_layer(s, m->diff_ids[im->layers[k]], &held[n + 1]);
+        rc = rc ? rc : put(s, &m->blobs[im->layers[k]], &held[n], err);
+        rc = rc ? rc : hold_layer(s, m->diff_ids[im->layers[k]], &held[n + 1], err);
         n += 2;
     }
     record.added_s = stamp;
-    rc = rc ? rc : catalog_put(s, &record, NULL);
+    rc = rc ? rc : catalog_put(s, &record, err);
     for (size_t i = 0; i < n; i++) {
         store_release(&held[i]);
     }
@@ -185,41 +188,52 @@ static int look(struct store *s, const struct catalog_record *record)
 }
 
 /* 0: as the model says. */
-static int check(struct store *s, const struct model_image *im)
+static int check(struct store *s, const struct model_image *im, struct sm_error *err)
 {
     struct catalog_record before, after;
-    int rc = catalog_get(s, im->record.name, &before, NULL);
+    int rc = catalog_get(s, im->record.name, &before, err);
     if (rc == SM_ENOTFOUND || (rc == SM_OK && look(s, &before) == SM_OK)) {
         return SM_OK;
     }
     if (rc) {
         return rc;
     }
-    rc = catalog_get(s, im->record.name, &after, NULL);
-    return rc == SM_ENOTFOUND || (rc == SM_OK && after.added_s != before.added_s) ? SM_OK
-                                                                                  : SM_ECORRUPT;
+    rc = catalog_get(s, im->record.name, &after, err);
+    return rc == SM_ENOTFOUND || (rc == SM_OK && after.added_s != before.added_s)
+               ? SM_OK
+               : err_set(err, SM_ECORRUPT, "a part of the image is not there");
+}
+
+static struct store *open_store(const struct model *m)
+{
+    struct store *s;
+    char path[96];
+    snprintf(path, sizeof path, "%s/s", m->dir);
+    return store_open(path, &s, NULL) == SM_OK ? s : NULL;
 }
 
 static int work(const struct model *m, unsigned who, unsigned ops)
 {
-    struct store *s;
+    struct store *s = open_store(m);
+    struct sm_error err = {0};
     struct gc_report report;
     unsigned seed = who * 7919 + 17;
-    char path[96];
-    snprintf(path, sizeof path, "%s/s", m->dir);
-    int rc = store_open(path, &s, NULL);
+    int rc = s ? SM_OK : SM_EIO;
     for (unsigned i = 0; i < ops && !rc; i++) {
         const struct model_image *im = &m->images[(unsigned)rand_r(&seed) % IMAGES];
         unsigned dice = (unsigned)rand_r(&seed) % 100;
         if (dice < 40) {
-            rc = pull(s, m, im, (int64_t)who << 32 | i);
+            rc = pull(s, m, im, (int64_t)who << 32 | i, &err);
         } else if (dice < 65) {
-            rc = check(s, im);
+            rc = check(s, im, &err);
         } else if (dice < 90) {
-            rc = gc_remove_image(s, im->record.name, &report, NULL);
+            rc = gc_remove_image(s, im->record.name, &report, &err);
             rc = rc == SM_ENOTFOUND ? SM_OK : rc;
         } else {
-            rc = gc_collect(s, &report, NULL);
+            rc = gc_collect(s, &report, &err);
+        }
+        if (rc) {
+            print_error("process %u, operation %u (%u): %s\n", who, i, dice, err.text);
         }
     }
     store_close(s);
@@ -246,13 +260,11 @@ static void everybody_at_once(void **state)
         assert_int_equal(WEXITSTATUS(status), 0);
     }
     /* Quiet now: with all names gone, everything goes. */
-    struct store *s;
+    struct store *s = open_store(m);
     struct gc_report report;
-    char path[96];
-    snprintf(path, sizeof path, "%s/s", m->dir);
-    assert_int_equal(store_open(path, &s, NULL), SM_OK);
+    assert_non_null(s);
     for (unsigned i = 0; i < IMAGES; i++) {
-        assert_int_equal(check(s, &m->images[i]), SM_OK);
+        assert_int_equal(check(s, &m->images[i], NULL), SM_OK);
         gc_remove_image(s, m->images[i].record.name, &report, NULL);
     }
     assert_int_equal(gc_collect(s, &report, NULL), SM_OK);

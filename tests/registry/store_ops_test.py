@@ -3,16 +3,22 @@
 """images, inspect, rmi, gc, verify; and what a kill at any state-changing call of a pull leaves: a store that
 `verify` finds clean and where the next pull works. SM_LONG=1: at every call, else at some of each kind."""
 import collections
+import fcntl
+import glob
 import json
 import os
 import random
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
+import time
 import unittest
 
 from case import *
+
+from faults import can_trace
 
 C = tar([("d", b"D" * 900)])
 LONG = bool(os.environ.get("SM_LONG"))
@@ -173,15 +179,51 @@ class Commands(StoreCase):
                 self.assertEqual(os.stat(f"{folder}/{name}").st_mode & 0o7777, 0o600, name)
 
 
-class Killed(StoreCase):
+class Traced(StoreCase):
     def setUp(self):
-        probe = shutil.which("strace") and subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True)
-        if not probe or probe.returncode:
+        if not can_trace():
             self.skipTest("strace cannot trace here")
         super().setUp()
         # Under strace the leak checker cannot work.
         self.env["ASAN_OPTIONS"] = self.env.get("ASAN_OPTIONS", "") + ":detect_leaks=0"
 
+
+class Slow(Traced):
+    def test_gc_takes_no_lock_away(self):
+        """A lock's file is cleared away by another, and made anew by one who then holds it, between gc's opening it and
+        gc's lock on it: the new one keeps its name, or a second maker of the same would not see it."""
+        self.cli("gc")
+        path = f"{self.store}/locks/layer-{'0' * 64}"
+        with open(path, "w") as old:
+            gc = subprocess.Popen(["strace", "-f", "-qq", "-o", "/dev/null", "-P", path, "-e", "trace=flock", "-e",
+                                   "inject=flock:delay_enter=3000000:when=1", CLI, "gc"], env=self.env,
+                                  stdout=subprocess.DEVNULL)
+            self.addCleanup(gc.wait)
+            before = time.monotonic()
+            while path not in self.open_files():
+                self.assertLess(time.monotonic(), before + 60)
+                self.assertIsNone(gc.poll())
+            os.unlink(path)
+        with open(path, "w") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            self.assertIsNone(gc.poll())  # it still waits
+            self.assertEqual(gc.wait(60), 0)
+            self.assertEqual(os.fstat(held.fileno()).st_nlink, 1)
+        self.cli("gc")
+        self.assertEqual(self.files("locks"), ["images"])
+
+    @staticmethod
+    def open_files():
+        """Of other processes."""
+        for fd in glob.glob("/proc/[0-9]*/fd/*"):
+            try:
+                if not fd.startswith(f"/proc/{os.getpid()}/"):
+                    yield os.readlink(fd)
+            except OSError:
+                pass  # it is gone
+
+
+class Killed(Traced):
     def trace(self):
         log = self.dir + "/trace"
         subprocess.run(["strace", "-f", "-o", log, CLI, "pull", "-q", self.one], check=True, env=self.env,
@@ -216,6 +258,7 @@ class Killed(StoreCase):
                 self.assertEqual(self.names(), [self.one], where)
                 self.assertEqual(self.files("tmp"), [], where)
                 shutil.rmtree(self.store)
+        print(f"killed at {kills} calls", file=sys.stderr)
         self.assertGreater(kills, 20)
 
 
