@@ -4,7 +4,7 @@
 # print goes to standard output between "=== NAME" and "=== NAME: status N after S s".
 dir=$1
 shift
-[ $# != 0 ] || set -- fpu signals step memory threads litmus clocks segments kernel
+[ $# != 0 ] || set -- fpu signals step breakpoints alignment memory threads litmus clocks segments kernel
 for name in "$@"; do
     echo "=== $name"
     start=$(date +%s)

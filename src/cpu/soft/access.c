@@ -3,6 +3,7 @@
  * Guest-virtual memory: the slow paths of every access that the inlined probe does not satisfy:
  * misses, page crossing, device memory, stores to pages that hold lifted code.
  */
+#include "cpu/soft/breakpoint.h"
 #include "cpu/soft/ioapic.h"
 #include "cpu/soft/legacy.h"
 #include "cpu/soft/shadow.h"
@@ -230,10 +231,23 @@ static void store_as(struct soft_cpu *cpu, uint64_t va, unsigned size, uint64_t 
 
 /* ---- what cpu.h and exec.h declare ---- */
 
+/* An access of an instruction, not of the processor for itself, that missed the TLB. */
+static inline void look_at(struct soft_cpu *cpu, uint64_t va, unsigned size, enum soft_access acc)
+{
+    if (unlikely(cpu->access_checks)) {
+        break_access(cpu, va, size, acc);
+    }
+}
+
 uint64_t soft_load(struct soft_cpu *cpu, uint64_t va, unsigned size)
 {
     const void *p = tlb_probe(cpu->tlb_read, va, size);
-    return p ? host_load(p, size) : load_as(cpu, cpl_va(cpu, va), size, cpu->cpl == 3);
+    if (p) {
+        return host_load(p, size);
+    }
+    va = cpl_va(cpu, va);
+    look_at(cpu, va, size, ACC_READ);
+    return load_as(cpu, va, size, cpu->cpl == 3);
 }
 
 void soft_store(struct soft_cpu *cpu, uint64_t va, unsigned size, uint64_t value)
@@ -242,7 +256,9 @@ void soft_store(struct soft_cpu *cpu, uint64_t va, unsigned size, uint64_t value
     if (p) {
         host_store(p, size, value);
     } else {
-        store_as(cpu, cpl_va(cpu, va), size, value, cpu->cpl == 3);
+        va = cpl_va(cpu, va);
+        look_at(cpu, va, size, ACC_WRITE);
+        store_as(cpu, va, size, value, cpu->cpl == 3);
     }
 }
 
@@ -271,9 +287,14 @@ static void note_op(struct soft_cpu *cpu, const struct op *o)
 
 uint64_t soft_load_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va, unsigned size)
 {
+    uint64_t v;
     note_op(cpu, o);
-    uint64_t v = va >> 32 && legacy_mode(cpu) ? soft_load(cpu, (uint32_t)va, size)
-                                              : load_as(cpu, va, size, cpu->cpl == 3);
+    if (va >> 32 && legacy_mode(cpu)) {
+        v = soft_load(cpu, (uint32_t)va, size);
+    } else {
+        look_at(cpu, va, size, ACC_READ);
+        v = load_as(cpu, va, size, cpu->cpl == 3);
+    }
     cpu->stack_access = false;
     return v;
 }
@@ -285,6 +306,7 @@ void soft_store_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va, unsi
     if (va >> 32 && legacy_mode(cpu)) {
         soft_store(cpu, (uint32_t)va, size, value);
     } else {
+        look_at(cpu, va, size, ACC_WRITE);
         store_as(cpu, va, size, value, cpu->cpl == 3);
     }
     cpu->stack_access = false;
@@ -303,6 +325,7 @@ void *soft_ptr_slow(struct soft_cpu *cpu, const struct op *o, uint64_t va, unsig
     struct place at, at2;
     acc = locked ? ACC_WRITE : acc;
     va = cpl_va(cpu, va);
+    look_at(cpu, va, size, acc);
     need_canonical(cpu, va + size - 1);
     translate(cpu, va, acc, user, &at);
     unsigned first = size;
@@ -395,6 +418,7 @@ void soft_check_access(struct soft_cpu *cpu, uint64_t va, unsigned len, enum sof
 {
     struct place at;
     va = cpl_va(cpu, va);
+    look_at(cpu, va, len, acc);
     need_canonical(cpu, va + len - 1);
     translate(cpu, va, acc, cpu->cpl == 3, &at);
     if (((va + len - 1) ^ va) >> 12) {

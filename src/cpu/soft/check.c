@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cpu/soft/check.h"
 
+#include "cpu/soft/breakpoint.h"
 #include "cpu/soft/hostcall.h"
 #include "cpu/soft/legacy.h"
 #include "cpu/soft/watch.h"
@@ -154,7 +155,8 @@ static void execute(struct check *c)
 static __attribute__((noinline)) void replay(struct check *c)
 {
     if (__builtin_setjmp(c->replay->landing)) {
-        bool cut = c->memory.stop != SHADOW_GOES_ON || c->replay->failure || c->fetching;
+        bool cut = c->memory.stop != SHADOW_GOES_ON || c->replay->failure || c->fetching ||
+                   c->replay->exc_vector == BREAK_AGAIN;
         c->end = cut ? CHECK_CUT : CHECK_RAISED;
         return;
     }
@@ -456,7 +458,8 @@ void check_run(struct soft_cpu *cpu, struct block *b)
 
 void check_landed(struct soft_cpu *cpu)
 {
-    if (cpu->check->active && !(atomic_load(&cpu->pending) & PEND_SHUTDOWN)) {
+    if (cpu->check->active && cpu->exc_vector != BREAK_AGAIN &&
+        !(atomic_load(&cpu->pending) & PEND_SHUTDOWN)) {
         compare(cpu, true);
     }
     cpu->check->active = false;

@@ -102,6 +102,7 @@ enum soft_vector {
 #define MODE_SEGMENTED 0x800u   /* with MODE_LEGACY: ES, SS or DS is not flat */
 #define MODE_CODE_LIMIT 0x1000u /* with MODE_LEGACY: CS does not reach to 4 GiB */
 #define MODE_REAL 0x2000u       /* with MODE_LEGACY: CR0.PE is 0 */
+#define MODE_BREAK 0x4000u      /* a breakpoint may be hit: see breakpoint.h */
 #define MODE_SEGMENTS                                                                              \
     (MODE_LEGACY | MODE_CODE16 | MODE_STACK16 | MODE_SEGMENTED | MODE_CODE_LIMIT | MODE_REAL)
 
@@ -196,6 +197,10 @@ struct soft_cpu {
     bool no_step;          /* no single-step trap now: an event took its place, or SS changed */
     bool irq_check;        /* an interrupt may be waiting for IF or priority */
     uint8_t trace;         /* ENGINE_TRACE_* */
+    uint8_t access_checks; /* ACCESS_*: what accesses that miss the TLB are looked at for */
+    uint8_t break_code;    /* enabled breakpoints of instructions, by bit */
+    uint8_t break_hits;    /* breakpoints to be reported after the instruction, by bit */
+    bool break_careful;    /* the next instruction by itself: it may hit one */
     bool world_held;       /* others stay stopped until check.c says so: world.h */
     struct shadow *shadow; /* borrowed: memory of a replay (shadow.h); NULL in a vCPU */
     struct check *check;   /* owned: --check (check.h), or NULL */

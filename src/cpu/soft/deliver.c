@@ -7,6 +7,7 @@
  * which calls soft_deliver_exception() again; cpu->delivering tells it what was under way. So
  * nothing of the vCPU's state but CR2 changes before the last access.
  */
+#include "cpu/soft/breakpoint.h"
 #include "cpu/soft/deliver_priv.h"
 #include "cpu/soft/lapic.h"
 #include "cpu/soft/sys.h"
@@ -224,9 +225,14 @@ void soft_deliver_int(struct soft_cpu *cpu, unsigned vector)
 void deliver_int1(struct soft_cpu *cpu)
 {
     struct event e = {.vector = V_DB, .rip = cpu->rip, .flags = soft_get_rflags(cpu)};
+    unsigned hits = cpu->break_hits;
 
     cpu->delivering = BENIGN;
     deliver(cpu, &e);
+    if (hits) { /* of a load of SS just before: part of this exception, none of their own */
+        cpu->break_hits = 0;
+        cpu->dr6 = (cpu->dr6 & ~(uint64_t)DR6_BREAKS) | hits;
+    }
 }
 
 void soft_deliver_irq(struct soft_cpu *cpu, unsigned vector)

@@ -4,6 +4,7 @@
  * landing of every exception that a handler raises. Blocks call each other without coming back
  * here, until one ends in something unknown, or must_stop() says so.
  */
+#include "cpu/soft/breakpoint.h"
 #include "cpu/soft/fpstate.h"
 #include "cpu/soft/hostcall.h"
 #include "cpu/soft/legacy.h"
@@ -133,6 +134,16 @@ void soft_set_rflags(struct soft_cpu *cpu, uint64_t rflags)
     cpu->sys_flags = rflags & defined;
 }
 
+/* Does the guest want misaligned accesses to fault now? Then they all must miss the TLB. */
+static void check_alignment(struct soft_cpu *cpu)
+{
+    bool on = cpu->cpl == 3 && (cpu->sys_flags & FL_AC) && (cpu->cr0 & CR0_AM);
+    if (on && !(cpu->access_checks & ACCESS_ALIGN)) {
+        soft_tlb_forget(cpu);
+    }
+    cpu->access_checks = (uint8_t)((cpu->access_checks & ~ACCESS_ALIGN) | (on ? ACCESS_ALIGN : 0));
+}
+
 void soft_update_mode(struct soft_cpu *cpu)
 {
     uint32_t old = cpu->mode;
@@ -142,8 +153,10 @@ void soft_update_mode(struct soft_cpu *cpu)
     mode |= (cpu->sys_flags & FL_TF) ? MODE_STEP : 0;
     cpu->tlb_read = cpu->tlb[cpu->cpl == 3][0];
     cpu->tlb_write = cpu->tlb[cpu->cpl == 3][1];
+    mode |= cpu->break_code || cpu->break_careful ? MODE_BREAK : 0;
     cpu->mode = mode | legacy_mode_bits(cpu, old);
-    if ((old ^ mode) & ~(MODE_USER | MODE_SEGMENTS)) {
+    check_alignment(cpu);
+    if ((old ^ mode) & ~(MODE_USER | MODE_SEGMENTS | MODE_BREAK)) {
         soft_code_flush(cpu); /* links were made for the other mode */
     }
 }
@@ -268,10 +281,12 @@ static void step_trap(struct soft_cpu *cpu, uint32_t mode)
 {
     bool skip = cpu->no_step;
     cpu->no_step = false;
-    if ((mode & MODE_STEP) && !skip) {
-        cpu->dr6 |= 0x4000; /* BS */
-        cpu->insn_rip = cpu->rip;
-        soft_raise(cpu, V_DB);
+    unsigned why = (mode & MODE_STEP) && !skip ? DR6_BS : 0;
+    if (unlikely(mode & MODE_BREAK)) {
+        why |= break_done(cpu, skip && cpu->int_shadow);
+    }
+    if (why) {
+        break_raise(cpu, why);
     }
 }
 
@@ -304,7 +319,7 @@ static void landed(struct soft_cpu *cpu)
     cpu->link_from = NULL;
     cpu->stack_access = false;
     world_go(cpu);
-    if (!(atomic_load(&cpu->pending) & PEND_SHUTDOWN)) {
+    if (!(atomic_load(&cpu->pending) & PEND_SHUTDOWN) && !break_landed(cpu)) {
         soft_deliver_exception(cpu);
     }
 }
@@ -324,7 +339,11 @@ __attribute__((noinline)) enum vcpu_exit soft_run_slice(struct soft_cpu *cpu)
         }
         if (what == LOOP_RUN) {
             uint32_t mode = cpu->mode;
-            run_block(cpu, next_block(cpu));
+            if (unlikely(mode & MODE_BREAK)) {
+                break_run(cpu);
+            } else {
+                run_block(cpu, next_block(cpu));
+            }
             step_trap(cpu, mode);
         }
     }
@@ -344,7 +363,11 @@ __attribute__((noinline)) enum vcpu_exit soft_run_slice_watched(struct soft_cpu 
         }
         if (what == LOOP_RUN) {
             uint32_t mode = cpu->mode;
-            watch_run(cpu, next_block(cpu));
+            if (unlikely(mode & MODE_BREAK)) {
+                break_run(cpu);
+            } else {
+                watch_run(cpu, next_block(cpu));
+            }
             step_trap(cpu, mode);
         }
     }

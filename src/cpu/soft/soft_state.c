@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "cpu/soft/breakpoint.h"
 #include "cpu/soft/ioapic.h"
 #include "cpu/soft/lapic.h"
 #include "cpu/soft/lapic_state.h"
@@ -195,6 +196,7 @@ int soft_set_state(struct engine *e, unsigned vcpu, const struct cpu_state *in,
         return bad(err, "a model-specific register");
     walk(cpu, &s, true);
     soft_set_rflags(cpu, s.rflags);
+    break_reset(cpu);
     initial_fp(cpu, s.xsave[CPU_XSAVE_HEADER]);
     cpu->halted = s.mp == CPU_HALTED;
     cpu->wait_sipi = s.mp == CPU_WAIT_SIPI;

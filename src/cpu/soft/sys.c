@@ -4,6 +4,7 @@
  * inside a run slice; faults leave through soft_raise() before any register changes.
  */
 #include "cpu/model.h"
+#include "cpu/soft/breakpoint.h"
 #include "cpu/soft/cpuid.h"
 #include "cpu/soft/lapic.h"
 #include "cpu/soft/legacy.h"
@@ -283,6 +284,7 @@ static void reset_processor(struct soft_cpu *cpu)
     cpu->dr[0] = cpu->dr[1] = cpu->dr[2] = cpu->dr[3] = 0;
     cpu->dr6 = DR6_RESET;
     cpu->dr7 = DR7_RESET;
+    break_reset(cpu);
     soft_lapic_init(cpu->lapic);
 }
 

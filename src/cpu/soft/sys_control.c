@@ -2,8 +2,9 @@
 /*
  * Control and debug registers, cache and TLB instructions. Source: Intel SDM vol. 3, 2.5 and 18.2.
  *
- * Limits: breakpoints in DR0-DR3 never match; paging exists in long mode only.
+ * Limits: paging exists in long mode only.
  */
+#include "cpu/soft/breakpoint.h"
 #include "cpu/soft/lapic.h"
 #include "cpu/soft/segment.h"
 #include "cpu/soft/sys.h"
@@ -27,8 +28,6 @@
 #define DR6_WRITABLE 0xe00fu
 #define DR7_FIXED 0x400u
 #define DR7_ZERO 0xd800u
-#define DR7_GD 0x2000u
-#define DR6_BD 0x2000u
 
 bool sys_cr0_valid(uint64_t value)
 {
@@ -176,16 +175,16 @@ static void mov_dr(struct soft_cpu *cpu, const struct insn *insn)
                                  : cpu->dr7);
         return;
     }
-    if (reg < 4) {
-        cpu->dr[reg] = value;
-        return;
-    }
-    if (value >> 32)
+    if (reg >= 4 && value >> 32)
         sys_gp(cpu);
-    if (reg == 6)
+    if (reg < 4)
+        cpu->dr[reg] = value;
+    else if (reg == 6)
         cpu->dr6 = (value & DR6_WRITABLE) | DR6_FIXED;
     else
         cpu->dr7 = (value & ~(uint64_t)DR7_ZERO) | DR7_FIXED;
+    break_changed(cpu);
+    soft_update_mode(cpu);
 }
 
 static void need_osxsave(struct soft_cpu *cpu)

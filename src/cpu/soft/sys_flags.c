@@ -8,8 +8,9 @@ void sys_set_flags(struct soft_cpu *cpu, uint64_t rflags)
 {
     uint64_t old = cpu->sys_flags;
 
-    soft_set_rflags(cpu, rflags & ~(uint64_t)(FL_RF | FL_VM));
-    if ((old ^ cpu->sys_flags) & FL_TF)
+    /* Where no instruction has a breakpoint RF has no effect, and is not kept. */
+    soft_set_rflags(cpu, rflags & ~(uint64_t)(FL_VM | (cpu->break_code ? 0 : FL_RF)));
+    if ((old ^ cpu->sys_flags) & (FL_TF | FL_AC))
         soft_update_mode(cpu);
     if (cpu->sys_flags & ~old & FL_IF)
         soft_lapic_recheck(cpu);
@@ -25,6 +26,8 @@ uint64_t sys_popped_flags(const struct soft_cpu *cpu, uint64_t image, unsigned s
         mask |= FL_IF;
     if (cpu->cpl == 0)
         mask |= FL_IOPL;
+    if (size >= 4 && iret)
+        mask |= FL_RF;
     if (cpu->cpl == 0 && size >= 4 && iret)
         mask |= FL_VIF | FL_VIP;
     return (soft_get_rflags(cpu) & ~mask) | (image & mask);

@@ -4,6 +4,7 @@
  * host registers around each access. A REP instruction does a bounded number of items and then
  * leaves RIP at itself, so that interrupts get in.
  */
+#include "cpu/soft/breakpoint.h"
 #include "cpu/soft/legacy.h"
 #include "cpu/soft/sys.h"
 #include "cpu/soft/trace.h"
@@ -62,6 +63,7 @@ static void in_out(struct soft_cpu *cpu, const struct insn *insn)
                                                             : (uint64_t)insn->imm & 0xff);
 
     check_port(cpu, port, size);
+    break_port(cpu, port, size);
     if (in)
         sys_write_reg(cpu, R_AX, size, port_read(cpu, port, size));
     else
@@ -98,6 +100,7 @@ static void string_item(struct soft_cpu *cpu, const struct insn *insn, unsigned 
     uint64_t va = string_va(cpu, insn, in);
     uint64_t step = cpu->sys_flags & FL_DF ? 0 - (uint64_t)size : size;
 
+    break_port(cpu, port, size);
     if (in) {
         /* Fault before the device is read: a read may have side effects. */
         soft_check_access(cpu, va, size, ACC_WRITE);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cpu/soft/tlb.h"
 
+#include "cpu/soft/breakpoint.h"
 #include "cpu/soft/legacy.h"
 #include "cpu/soft/shadow.h"
 #include "cpu/soft/soft.h"
@@ -125,6 +126,9 @@ void soft_tlb_fill(struct soft_cpu *cpu, bool user, enum soft_access acc, uint64
             return; /* a descriptor table; legacy.h says why not */
         }
         cpu->tlb_high[user][list] = true;
+    }
+    if (cpu->access_checks && break_keeps_out(cpu, va, user)) {
+        return;
     }
     if (cpu->n_filled[list] == SOFT_FILL_MAX) {
         tlb_clear_all(cpu);

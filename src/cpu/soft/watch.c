@@ -18,8 +18,7 @@ __attribute__((noinline)) void watch_ops(struct soft_cpu *cpu, struct block *b)
 #endif
 }
 
-/* The mode bit as RFLAGS has it: watch_one() lends it to single instructions. */
-static void own_step_mode(struct soft_cpu *cpu)
+void watch_own_step_mode(struct soft_cpu *cpu)
 {
     cpu->mode = (cpu->mode & ~MODE_STEP) | (cpu->sys_flags & FL_TF ? MODE_STEP : 0);
 }
@@ -33,7 +32,7 @@ void watch_one(struct soft_cpu *cpu, bool traced)
     }
     watch_ops(cpu, one);
     cpu->link_from = NULL;
-    own_step_mode(cpu);
+    watch_own_step_mode(cpu);
 }
 
 static bool traced(const struct soft_cpu *cpu, const struct block *b)
@@ -61,7 +60,7 @@ void watch_run(struct soft_cpu *cpu, struct block *b)
 
 void watch_landed(struct soft_cpu *cpu)
 {
-    own_step_mode(cpu);
+    watch_own_step_mode(cpu);
     if (cpu->check) {
         check_landed(cpu);
     }

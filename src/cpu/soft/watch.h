@@ -17,5 +17,7 @@ void watch_landed(struct soft_cpu *cpu);
 void watch_ops(struct soft_cpu *cpu, struct block *b);
 /* Run one instruction, as a block of its own; say first what it is, if traced. */
 void watch_one(struct soft_cpu *cpu, bool traced);
+/* MODE_STEP as RFLAGS has it: watch_one() lends it to single instructions. */
+void watch_own_step_mode(struct soft_cpu *cpu);
 
 #endif

@@ -343,7 +343,7 @@ void xlat_watch(struct xlat *x, struct block *b)
     b->body = x->interpret;
     b->heat = (uint16_t)x->hot;
     if (x->hot != 0 && b->bytes != NULL && !b->crosses &&
-        (b->mode & (MODE_STEP | MODE_LEGACY)) == 0) {
+        (b->mode & (MODE_STEP | MODE_BREAK | MODE_LEGACY)) == 0) {
         b->ops[0].handler = count_run;
     }
 }
