@@ -89,13 +89,13 @@ class Case(unittest.TestCase):
         return subprocess.Popen(command_line(args), env=env or self.env(), start_new_session=True,
                                 **how)
 
-    def call(self, *args, data=None, env=None):
+    def call(self, *args, data=None, env=None, patience=PATIENCE):
         """Run to the end; bytes in, (code, stdout, stderr) out."""
         with tempfile.TemporaryFile() as errors:  # a sanitizer in a detached VM keeps stderr: no end of a pipe
             p = self.start(*args, env=env, stdin=subprocess.PIPE if data is not None else
                            subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors)
             try:
-                out, _ = p.communicate(data, timeout=PATIENCE)
+                out, _ = p.communicate(data, timeout=patience)
             except subprocess.TimeoutExpired:
                 p.kill()
                 self.fail(f"{args}: no end; stdout {p.stdout.read()[:2000]}")

@@ -8,7 +8,7 @@ import unittest
 
 sys.path.insert(0, os.environ["SM_SOURCE_DIR"] + "/tests/cli")
 
-from program import Case  # noqa: E402
+from program import Case, PATIENCE  # noqa: E402
 import smp_image  # noqa: E402
 from images import run_tests  # noqa: E402
 
@@ -68,7 +68,8 @@ class Processors(Case):
         script = (f"stress-ng --verify --timeout {SECONDS} --cpu 2 --vm 1 --vm-bytes 32M --matrix 1 "
                   "--atomic 2 --switch 1 --signal 1 --fork 1 --mmap 1 --mmap-bytes 16M "
                   "--memfd 1 --memfd-bytes 16M --futex 1 2>&1; echo code $?; echo ---; dmesg")
-        code, out, err = self.run_vm("--vcpus", "4", "--memory", "512", image, "sh", "-c", script)
+        code, out, err = self.run_vm("--vcpus", "4", "--memory", "512", image, "sh", "-c", script,
+                                     patience=SECONDS + PATIENCE)
         self.assertEqual((code, err), (0, b""))
         said, log = out.decode(errors="replace").split("---\n")
         self.assertIn("code 0\n", said, said)

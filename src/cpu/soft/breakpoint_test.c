@@ -212,6 +212,8 @@ GUEST(ports,
       WATCH("dr2", "0x85", "0xe000020") "out %eax, $0x85\n"
                                         "mov %cr4, %rax\n or $8, %eax\n mov %rax, %cr4\n out %al, "
                                         "$0x83\n out %al, $0x85\n" HERE "in $0x87, %al\n" HERE
+                                        "mov $0x85, %edx\n mov $2, %ecx\n lea 1f(%rip), %eax\n out "
+                                        "%eax, $0x80\n 1: rep outsb\n" HERE
                                         "xor %eax, %eax\n mov %rax, %dr7\n" STOP ORG(ports, "0x200")
                                             HANDLER);
 static void test_ports(void **state)
@@ -221,6 +223,9 @@ static void test_ports(void **state)
     start(&g, ports_from, ports_to);
     assert_int_equal(guest_run(&g), VCPU_EXIT_KICKED);
     expect_trap_here(&g, &k, 4);
+    expect_trap_here(&g, &k, 4);
+    k++; /* after each item of a repeated one */
+    expect_trap(&g, &k, g.out[k - 1], 4);
     expect_trap_here(&g, &k, 4);
     assert_int_equal(g.n_out, k);
     guest_fini(&g);

@@ -114,7 +114,7 @@ static void string_item(struct soft_cpu *cpu, const struct insn *insn, unsigned 
 static void string_io(struct soft_cpu *cpu, const struct insn *insn)
 {
     unsigned port = cpu->gpr[R_DX] & 0xffff;
-    unsigned left = IO_CHUNK;
+    unsigned left = cpu->mode & MODE_STEP ? 1 : IO_CHUNK; /* each is a step of its own */
 
     check_port(cpu, port, insn->opsize);
     if (insn->rep == REP_NONE) {

@@ -3,7 +3,7 @@
  * May these processors see what x86 forbids? Store buffering (allowed; with MFENCE or a
  * locked instruction forbidden), message passing, load buffering, independent reads of independent
  * writes. (Intel SDM vol. 3A, 9.2.) Each round all threads start together on fresh variables;
- * $ROUNDS of them.
+ * $ROUNDS of them. Arguments: the names of the tests to run, else all.
  */
 #include <pthread.h>
 #include <sched.h>
@@ -138,14 +138,17 @@ static const struct test {
 static const struct test *current;
 static unsigned odd, max_spins;
 
-/* Spinning, so that all leave at once; yielding, as there may be fewer processors than threads. */
+/* Spinning, so that all leave at once; yielding, as there may be fewer processors than threads, in
+ * the guest (sched_yield) or below it (pause). */
 static void barrier(unsigned *turn)
 {
     uint32_t all = ++*turn * current->threads;
     __atomic_add_fetch(&arrived, 1, __ATOMIC_SEQ_CST);
-    for (unsigned spins = 0; __atomic_load_n(&arrived, __ATOMIC_SEQ_CST) < all; spins++)
+    for (unsigned spins = 0; __atomic_load_n(&arrived, __ATOMIC_SEQ_CST) < all; spins++) {
+        __builtin_ia32_pause();
         if (spins >= max_spins)
             sched_yield();
+    }
 }
 
 static void *take_part(void *arg)
@@ -169,12 +172,22 @@ static void *take_part(void *arg)
     return NULL;
 }
 
-int main(void)
+static bool wanted(const char *name, int argc, char **argv)
+{
+    bool found = argc < 2;
+    for (int i = 1; i < argc; i++)
+        found |= strcmp(argv[i], name) == 0;
+    return found;
+}
+
+int main(int argc, char **argv)
 {
     if (getenv("ROUNDS"))
         rounds = (unsigned)strtoul(getenv("ROUNDS"), NULL, 10);
     for (unsigned i = 0; i < sizeof tests / sizeof tests[0]; i++) {
         pthread_t t[4];
+        if (!wanted(tests[i].name, argc, argv))
+            continue;
         current = &tests[i];
         max_spins = sysconf(_SC_NPROCESSORS_ONLN) >= current->threads ? 20000 : 0;
         odd = 0;
