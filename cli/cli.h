@@ -63,6 +63,7 @@ int cmd_verify(const struct cmd *cmd, int argc, char **argv);
 int cmd_load(const struct cmd *cmd, int argc, char **argv);
 int cmd_save(const struct cmd *cmd, int argc, char **argv);
 int cmd_volume(const struct cmd *cmd, int argc, char **argv);
+int cmd_pool(const struct cmd *cmd, int argc, char **argv);
 int cmd_pull(const struct cmd *cmd, int argc, char **argv);
 int cmd_cp(const struct cmd *cmd, int argc, char **argv);
 int cmd_fork(const struct cmd *cmd, int argc, char **argv);
@@ -78,6 +79,6 @@ int cmd_bake(const struct cmd *cmd, int argc, char **argv);
 int cmd_doctor(const struct cmd *cmd, int argc, char **argv);
 extern const struct opt run_options[], bake_options[], doctor_options[], pull_options[],
     json_options[], load_options[], save_options[], verify_options[], exec_options[],
-    fork_options[], logs_options[], ps_options[], rm_options[], stop_options[];
+    fork_options[], logs_options[], pool_options[], ps_options[], rm_options[], stop_options[];
 
 #endif

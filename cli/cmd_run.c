@@ -11,9 +11,10 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "get_image.h"
 #include "named.h"
-#include "pull_view.h"
 #include "run_opts.h"
+#include "run_pool.h"
 #include "signals.h"
 #include "terminal.h"
 
@@ -23,7 +24,6 @@
 struct run {
     struct run_opts opts;
     struct signals signals;
-    struct pull_view view;
     int64_t deadline_ms; /* of CLOCK_MONOTONIC; MS_FOR_EVER: none */
     sm_store *store;
     sm_image *image;
@@ -234,40 +234,16 @@ static int run_command(struct run *r, char **argv)
     return code;
 }
 
-static int on_progress(void *opaque, const struct sm_layer_progress *layers, size_t n)
-{
-    struct run *r = opaque;
-    pull_view_show(&r->view, layers, n);
-    return signals_stop_pull(&r->signals);
-}
-
-/* A snapshot, else the store's image, else the registry's. */
-static int get_image(struct run *r, struct sm_error *err)
-{
-    static const char snapshot[] = "snapshot:";
-    struct sm_pull_config config = SM_PULL_CONFIG_INIT;
-    if (strncmp(r->opts.image, snapshot, sizeof snapshot - 1) == 0)
-        return sm_image_from_snapshot(r->store, r->opts.image + sizeof snapshot - 1, &r->image,
-                                      err);
-    config.if_missing = 1;
-    config.insecure = (const char *const *)r->opts.insecure;
-    config.progress = on_progress;
-    config.opaque = r;
-    pull_view_init(&r->view);
-    signals_pulling(&r->signals, true);
-    int rc = sm_image_pull(r->store, r->opts.image, &config, &r->image, err);
-    signals_pulling(&r->signals, false);
-    pull_view_fini(&r->view);
-    return rc;
-}
-
 static int run(struct run *r)
 {
     struct sm_error err = {0};
     char **argv;
+    if (r->opts.pool)
+        return run_in_pool(&r->opts, &r->signals);
     if (sm_store_open(NULL, &r->store, &err) != 0)
         return say("run: %s", err.text);
-    int failed = get_image(r, &err);
+    int failed = get_image(r->store, r->opts.image, (const char *const *)r->opts.insecure,
+                           &r->signals, &r->image, &err);
     if (failed && signals_stop_pull(&r->signals))
         return 128 + signals_stop_pull(&r->signals);
     if (failed)

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +17,6 @@
 #define GRACE_MS 10000 /* Docker's */
 #define GRACE_MAX_S 86400
 #define TAIL_MAX 1000000000L
-#define WAIT_STEP_MS 50
 
 enum { OPT_ALL = 1, OPT_QUIET, OPT_JSON, OPT_TIME, OPT_FORCE, OPT_FOLLOW, OPT_STAMPS, OPT_TAIL };
 
@@ -192,7 +190,7 @@ int cmd_ps(const struct cmd *cmd, int argc, char **argv)
         return code;
     if (v.json)
         printf("[");
-    record_each(sm_store_path(v.store), show, &v);
+    record_each(sm_store_path(v.store), RECORD_VMS, show, &v);
     if (v.json)
         printf("%s]\n", v.shown ? "\n" : "");
     else if (!v.shown && !v.quiet)
@@ -233,19 +231,10 @@ int cmd_stop(const struct cmd *cmd, int argc, char **argv)
     return code < 0 ? for_names(&v, stop) : code;
 }
 
-/* The owner's lock is given back when its process is gone: nothing to ask, nothing to miss. */
-static enum record_state wait_over(struct record *r, int *code)
-{
-    enum record_state state;
-    while ((state = record_state(r, code)) == RECORD_RUNNING || state == RECORD_STARTING)
-        poll(NULL, 0, WAIT_STEP_MS);
-    return state;
-}
-
 static int wait_for(struct vms *v, struct record *r)
 {
     int code;
-    if (wait_over(r, &code) == RECORD_LOST)
+    if (record_wait(r, &code) == RECORD_LOST)
         return say("wait: %s was lost: the process that ran it was killed", r->name);
     printf("%d\n", code);
     return 0;
@@ -264,7 +253,7 @@ static int forget(struct vms *v, struct record *r)
     if (v->force && record_state(r, &code) == RECORD_RUNNING) {
         if (ask_stop(r, v->command, 0))
             return EXIT_OURS;
-        wait_over(r, &code);
+        record_wait(r, &code);
     }
     int rc = record_remove(r);
     if (rc == EBUSY)

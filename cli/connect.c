@@ -1,29 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The asker's way to a VM's owner. */
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "listener.h"
 #include "server.h"
-
-socklen_t server_address(const struct record *r, struct sockaddr_un *a)
-{
-    *a = (struct sockaddr_un){.sun_family = AF_UNIX};
-    snprintf(a->sun_path, sizeof a->sun_path, "/proc/self/fd/%d/control", r->dir);
-    return sizeof *a;
-}
 
 int server_connect(const struct record *r, const char *command)
 {
-    struct sockaddr_un a;
-    socklen_t len = server_address(r, &a);
-    int code, fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    if (fd >= 0 && connect(fd, (struct sockaddr *)&a, len) == 0)
+    int code, fd = listener_connect(r);
+    if (fd >= 0)
         return fd;
     int rc = errno;
-    if (fd >= 0)
-        close(fd);
     switch (record_state(r, &code)) {
     case RECORD_STARTING:
         say("%s: %s is still starting", command, r->name);

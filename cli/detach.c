@@ -37,7 +37,7 @@ int detach_wait(struct detach *d)
     } while (n < 0 && errno == EINTR);
     close(d->ready);
     if (n > 0) {
-        puts(name);
+        puts(d->shown ? d->shown : name);
         return 0;
     }
     while (waitpid(d->child, &status, 0) < 0 && errno == EINTR)

@@ -7,6 +7,7 @@
 
 struct detach {
     const char *command; /* whose messages they are */
+    const char *shown;   /* printed when it is ready, in place of the record's name; or NULL */
     int ready;           /* end of a pipe between the two; -1: not detached */
     pid_t child;         /* the parent's */
 };

@@ -62,6 +62,16 @@ static const struct cmd commands[] = {
      cmd_wait},
     {"rm", "Forget VMs that have ended.", "[OPTION...] NAME...",
      "A detached VM's exit code and log are kept until then.", rm_options, cmd_rm},
+    {"pool", "Keep VMs of an image ready for `run --pool`.",
+     "start [OPTION...] IMAGE | ls [--json] | stop IMAGE...",
+     "`start` goes on in the background, with restored VMs that wait. Each `run --pool IMAGE` gets "
+     "one of\n"
+     "its own, which is then restored from the snapshot again. There is one pool of an image, as "
+     "the image\n"
+     "was when it was started; `run --pool` without one is an error. `stop` ends its VMs at once, "
+     "with\n"
+     "the commands in them. When its process is killed its VMs end, and `start` makes it anew.",
+     pool_options, cmd_pool},
     {"pull", "Bring an image from its registry into the store.", "[OPTION...] IMAGE",
      "IMAGE is [HOST/]NAME[:TAG|@DIGEST], as for Docker. Credentials are Docker's, or those in\n"
      "SUPERMACHINE_REGISTRY_AUTH=HOST=USER:PASSWORD. What is there already is not fetched again.",

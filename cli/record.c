@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,9 +14,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FOLDER "vms"
 #define DIR_FLAGS (O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW)
 #define MADE_UP_CHARS 12
+#define WAIT_STEP_MS 50
 
 /* Docker's rule, and the length of a host name. */
 static bool name_ok(const char *name)
@@ -38,14 +39,14 @@ int record_check_name(const char *command, const char *name)
                command, name, RECORD_NAME_MAX);
 }
 
-/* The folder of all records, or -1 with errno. */
-static int open_all(const char *store, bool create)
+/* The folder of all records of a kind, or -1 with errno. */
+static int open_all(const char *store, const char *kind, bool create)
 {
     int root = open(store, DIR_FLAGS), all = -1;
     if (root < 0)
         return -1;
-    if (!create || mkdirat(root, FOLDER, 0700) == 0 || errno == EEXIST)
-        all = openat(root, FOLDER, DIR_FLAGS);
+    if (!create || mkdirat(root, kind, 0700) == 0 || errno == EEXIST)
+        all = openat(root, kind, DIR_FLAGS);
     close(root);
     return all;
 }
@@ -123,24 +124,31 @@ static int publish(struct record *r, int all, const struct record_info *info)
     return rc;
 }
 
-int record_create(struct record *r, const char *command, const char *store, const char *name,
-                  const struct record_info *info)
+int record_make(struct record *r, const char *store, const char *kind, const char *name,
+                const struct record_info *info)
 {
     *r = (struct record)RECORD_NONE;
-    int all = open_all(store, true);
+    int all = open_all(store, kind, true);
     if (all < 0)
-        return say("%s: cannot make %s/" FOLDER ": %s", command, store, strerror(errno));
+        return errno;
     if (name)
         strcpy(r->name, name);
     else
         make_up(r->name, "");
     int rc = publish(r, all, info);
     close(all);
+    return rc;
+}
+
+int record_create(struct record *r, const char *command, const char *store, const char *name,
+                  const struct record_info *info)
+{
+    int rc = record_make(r, store, RECORD_VMS, name, info);
     if (rc == EEXIST)
         return say("%s: there is a VM named %s already: choose another name, or remove it with "
                    "`supermachine rm -f %s`",
                    command, r->name, r->name);
-    return rc ? say("%s: cannot note the VM in %s/" FOLDER ": %s", command, store, strerror(rc))
+    return rc ? say("%s: cannot note the VM in %s/" RECORD_VMS ": %s", command, store, strerror(rc))
               : 0;
 }
 
@@ -179,19 +187,27 @@ void record_close(struct record *r)
     r->dir = r->lock = -1;
 }
 
+int record_find(struct record *r, const char *store, const char *kind, const char *name)
+{
+    *r = (struct record)RECORD_NONE;
+    int all = open_all(store, kind, false), rc = 0;
+    if (all >= 0)
+        r->dir = openat(all, name, DIR_FLAGS);
+    if (r->dir < 0)
+        rc = errno;
+    if (all >= 0)
+        close(all);
+    strcpy(r->name, name);
+    return rc;
+}
+
 int record_open(struct record *r, const char *command, const char *store, const char *name)
 {
     *r = (struct record)RECORD_NONE;
     if (record_check_name(command, name))
         return EXIT_OURS;
-    int all = open_all(store, false);
-    if (all >= 0) {
-        r->dir = openat(all, name, DIR_FLAGS);
-        close(all);
-    }
-    if (r->dir < 0)
+    if (record_find(r, store, RECORD_VMS, name) != 0)
         return say("%s: there is no VM named %s; see `supermachine ps -a`", command, name);
-    strcpy(r->name, name);
     return 0;
 }
 
@@ -212,6 +228,15 @@ enum record_state record_state(const struct record *r, int *code)
         *code = atoi(text);
     close(fd);
     return RECORD_ENDED;
+}
+
+/* The owner's lock is given back when its process is gone: nothing to ask, nothing to miss. */
+enum record_state record_wait(const struct record *r, int *code)
+{
+    enum record_state state;
+    while ((state = record_state(r, code)) == RECORD_RUNNING || state == RECORD_STARTING)
+        poll(NULL, 0, WAIT_STEP_MS);
+    return state;
 }
 
 int record_read(const struct record *r, struct record_info *info)
@@ -254,10 +279,11 @@ static int plain(const struct dirent *e)
     return name_ok(e->d_name);
 }
 
-int record_each(const char *store, int (*each)(void *opaque, struct record *r), void *opaque)
+int record_each(const char *store, const char *kind, int (*each)(void *opaque, struct record *r),
+                void *opaque)
 {
     struct dirent **names;
-    int all = open_all(store, false), rc = 0;
+    int all = open_all(store, kind, false), rc = 0;
     int n = all < 0 ? 0 : scandirat(all, ".", &names, plain, alphasort);
     for (int i = 0; i < n; i++) {
         struct record r = {.lock = -1, .dir = openat(all, names[i]->d_name, DIR_FLAGS)};

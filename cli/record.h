@@ -7,6 +7,7 @@
  *   log, log.1  what a detached command wrote (vm_log.h)
  *   messages  what a detached owner had to say
  *   ended     the exit code; not there while it runs
+ * A pool has one, too: pools/NAME, with control and messages.
  */
 #ifndef CLI_RECORD_H
 #define CLI_RECORD_H
@@ -18,6 +19,8 @@
 #include "cli.h"
 
 #define RECORD_NAME_MAX 63
+#define RECORD_VMS "vms"
+#define RECORD_POOLS "pools"
 
 struct record {
     int dir;  /* -1: none */
@@ -46,8 +49,12 @@ enum record_state {
 /* 0, or EXIT_OURS after saying in command's name what is wrong with a name. */
 int record_check_name(const char *command, const char *name);
 
-/* Make it and own it. NULL for a name: one is made up. info's strings are only read. 0, or
- * EXIT_OURS after a message of command's. */
+/* Make one of a kind, RECORD_VMS or RECORD_POOLS, and own it. NULL for a name: one is made up;
+ * another must be one (record_check_name). info's strings are only read. 0, or an errno; EEXIST:
+ * the name is taken. */
+int record_make(struct record *r, const char *store, const char *kind, const char *name,
+                const struct record_info *info);
+/* The same of a VM: 0, or EXIT_OURS after a message of command's. */
 int record_create(struct record *r, const char *command, const char *store, const char *name,
                   const struct record_info *info);
 /* Note how it ended. */
@@ -56,15 +63,20 @@ void record_end(struct record *r, int code);
 int record_remove(struct record *r);
 void record_close(struct record *r);
 
-/* Someone else's, by its name. 0, or EXIT_OURS after a message. */
+/* Someone else's, by a name that is one. 0, or an errno: ENOENT when there is none. */
+int record_find(struct record *r, const char *store, const char *kind, const char *name);
+/* The same of a VM, by any name: 0, or EXIT_OURS after a message. */
 int record_open(struct record *r, const char *command, const char *store, const char *name);
 /* code: the exit code when it has ended. */
 enum record_state record_state(const struct record *r, int *code);
+/* Wait until it runs no longer, whatever ended it. */
+enum record_state record_wait(const struct record *r, int *code);
 /* 0, or an errno: it is damaged, or just being removed. record_info_fini in any case. */
 int record_read(const struct record *r, struct record_info *info);
 void record_info_fini(struct record_info *info);
 
-/* Every record, by name. The callback's non-zero result ends it and is returned. */
-int record_each(const char *store, int (*each)(void *opaque, struct record *r), void *opaque);
+/* Every record of a kind, by name. The callback's non-zero result ends it and is returned. */
+int record_each(const char *store, const char *kind, int (*each)(void *opaque, struct record *r),
+                void *opaque);
 
 #endif

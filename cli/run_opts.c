@@ -19,6 +19,7 @@ enum {
     OPT_DETACH,
     OPT_RM,
     OPT_VOLUME,
+    OPT_POOL,
 };
 
 const struct opt run_options[] = {
@@ -29,6 +30,7 @@ const struct opt run_options[] = {
     {'v', "volume", "SOURCE:PATH[:ro]", "a named volume, a folder, or a file with ext4, at PATH",
      OPT_VOLUME},
     {0, "entrypoint", "PROGRAM", "in place of the image's Entrypoint and Cmd", OPT_ENTRYPOINT},
+    {0, "pool", NULL, "take a VM of the image's pool (`pool start`)", OPT_POOL},
     {0, "timeout", "SECONDS", "end the VM this long after its start", OPT_TIMEOUT},
     MACHINE_OPTIONS,
     {0, "insecure-registry", "HOST[:PORT]", "it may speak http, or show any certificate",
@@ -87,6 +89,9 @@ static int take(struct run_opts *o, int id, const char *value)
     case OPT_COLD:
         o->cold = true;
         return 0;
+    case OPT_POOL:
+        o->pool = true;
+        return 0;
     case OPT_DETACH:
         o->detach = true;
         return 0;
@@ -122,6 +127,15 @@ static void set_owner(struct run_opts *o)
     }
 }
 
+/* A pool's VMs run already: what makes a VM what it is cannot be asked for. */
+static bool fits_pool(const struct run_opts *o)
+{
+    const struct machine_opts *m = &o->machine;
+    return !o->detach && !o->name && !o->remove && !o->n_volumes && !o->cold && !o->n_insecure &&
+           !m->engine && !m->memory_mib && !m->vcpus && !m->cpu && !m->kernel && !o->debug.debug &&
+           !o->debug.path;
+}
+
 int run_opts_parse(struct run_opts *o, const struct cmd *cmd, char **argv)
 {
     struct opts opts;
@@ -140,6 +154,9 @@ int run_opts_parse(struct run_opts *o, const struct cmd *cmd, char **argv)
     if (!o->image)
         return say("run: no image given; see `supermachine help run`");
     o->args = &argv[opts.next + 1];
+    if (o->pool && !fits_pool(o))
+        return say("run: --pool: the VMs of a pool run already: -d, --name, -v, --cold and options "
+                   "of the machine do not go with it; see `supermachine help pool`");
     if (o->remove && !o->detach)
         return say("run: --rm goes with -d: another VM is forgotten in any case");
     if (!o->detach && command_opts_check(&o->command, "run"))

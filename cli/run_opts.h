@@ -22,7 +22,7 @@ struct run_opts {
     struct sm_volume volumes[SM_VOLUMES_MAX];                /* own their strings */
     const struct sm_volume *volume_list[SM_VOLUMES_MAX + 1]; /* NULL-terminated */
     size_t n_volumes;
-    bool cold, detach, remove;
+    bool cold, detach, remove, pool;
     struct debug_opts debug;
     const char *image;
     char **args; /* NULL-terminated */

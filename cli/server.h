@@ -7,8 +7,6 @@
 #define CLI_SERVER_H
 
 #include <supermachine.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
 #include "record.h"
 
@@ -20,9 +18,6 @@ int server_start(const struct record *r, sm_vm *vm, sm_exec *main_exec, struct s
 /* The VM's command has ended with code: answer those who wait, end the others' commands, free it.
  * NULL is fine. */
 void server_stop(struct server *s, int code);
-
-/* Of the control socket: a path below the record's folder, short enough for one. */
-socklen_t server_address(const struct record *r, struct sockaddr_un *a);
 
 /* Connect to the owner of a record. The socket, or -1 after a message of command's. */
 int server_connect(const struct record *r, const char *command);

@@ -104,6 +104,14 @@ int wire_receive(int fd, struct wire *w)
     return w->len && w->text[w->len - 1] ? EPROTO : 0;
 }
 
+void wire_answer(int fd, int32_t code, int32_t more, const char *text)
+{
+    struct wire w = {.type = WIRE_DONE, .a = code, .b = more};
+    if (wire_add(&w, text) == 0)
+        wire_send(fd, &w);
+    wire_fini(&w);
+}
+
 void wire_fini(struct wire *w)
 {
     free(w->text);

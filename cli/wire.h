@@ -26,8 +26,16 @@ enum wire_type {
                       milliseconds; of PUT 1 when the path cannot be
                       written as a file; a string: what went wrong, or "" */
     WIRE_FORK,     /* an image of the VM: after DONE with exit code 0, sm_image_send's message */
+    WIRE_RUN,      /* of a pool: EXEC in a VM of its own. With WIRE_RUN_ENTRYPOINT a string more
+                      after the user; the arguments are then the image's command's, and may be 0 */
+    WIRE_STATS,    /* of a pool; DONE then has more strings: numbers, in the order of
+                      struct sm_pool_stats, then min and max */
 };
-enum { WIRE_EXEC_TTY = 1, WIRE_EXEC_STDIN = 2 }; /* stdout and stderr are always there */
+enum { WIRE_EXEC_TTY = 1, WIRE_EXEC_STDIN = 2 }; /* in a; stdout and stderr are always there */
+#define WIRE_RUN_ENTRYPOINT 4                    /* in a, too */
+#define WIRE_STATS_NUMBERS 10
+#define WIRE_MALFORMED "a malformed request"
+#define WIRE_UNKNOWN "an unknown request: is it another version's?"
 
 struct wire {
     uint32_t type;
@@ -47,6 +55,8 @@ int wire_send(int fd, const struct wire *w);
 /* 0, or an errno: EPIPE when the other side is gone, EPROTO when it speaks something else.
  * wire_fini in any case. */
 int wire_receive(int fd, struct wire *w);
+/* Send DONE. That nobody is there to take it is no matter. */
+void wire_answer(int fd, int32_t code, int32_t more, const char *text);
 /* Free the text and close the descriptors. A zeroed one is fine. */
 void wire_fini(struct wire *w);
 

@@ -55,8 +55,9 @@ def is_vm(pid, home):
 
 
 def command_line(args):
-    if ENGINE and args[:1] == ("run",) and "--engine" not in args:
-        args = ("run", "--engine", ENGINE, *args[1:])
+    for starts in ("run",), ("pool", "start"):
+        if ENGINE and args[:len(starts)] == starts and "--engine" not in args and "--pool" not in args:
+            args = (*starts, "--engine", ENGINE, *args[len(starts):])
     return [PROGRAM, *args]
 
 
