@@ -80,10 +80,12 @@ int clone_own(struct clone *c)
                                .command = command,
                                .created_s = time(NULL),
                                .owner = getpid(),
-                               .detached = true};
+                               .detached = true,
+                               .engine = c->engine};
     int code = record_create(&record, "fork", sm_store_path(c->store), c->name, &info);
     if (code)
         return code;
+    config.engine = c->engine;
     config.warning = show_warning;
     rc = sm_vm_start(c->image, &config, &vm, &err);
     if (rc) {

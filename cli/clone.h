@@ -13,6 +13,7 @@ struct clone {
     const char *name; /* NULL: one is made up */
     const char *of;   /* the VM's name */
     char *image_name; /* what the VM was started from */
+    uint32_t engine;  /* and what it was asked to run on: enum sm_engine */
     struct detach detach;
 };
 

@@ -147,6 +147,7 @@ static int start_clones(struct forking *f)
                                   .name = name_of(f, begun, room),
                                   .of = f->of,
                                   .image_name = f->info.image,
+                                  .engine = f->info.engine,
                                   .detach = *d};
             return clone_own(&clone);
         }

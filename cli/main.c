@@ -54,7 +54,8 @@ static const struct cmd commands[] = {
      "random\n"
      "numbers of its own; their names are printed. What runs in the background runs in each; the\n"
      "VM's command and those of `exec` lose their streams in the clones, and end there. A clone\n"
-     "lives until `stop`, which ends all of its processes. A VM with volumes has no clones.",
+     "lives until `stop`, which ends all of its processes. It has the VM's --engine. A VM with\n"
+     "volumes has no clones.",
      fork_options, cmd_fork},
     {"stop", "End VMs: SIGTERM to the command, then the VM.", "[OPTION...] NAME...", NULL,
      stop_options, cmd_stop},

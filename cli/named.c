@@ -39,7 +39,8 @@ int named_begin(struct named *n, const char *store, char **argv)
                                .command = joined(argv),
                                .created_s = time(NULL),
                                .owner = getpid(),
-                               .detached = n->opts->detach};
+                               .detached = n->opts->detach,
+                               .engine = n->opts->machine.engine};
     int code = info.command ? record_create(&n->record, "run", store, n->opts->name, &info)
                             : say("run: out of memory");
     free(info.command);

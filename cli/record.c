@@ -81,9 +81,10 @@ static int write_file(int dir, const char *name, const char *text)
 
 static int write_info(int dir, const struct record_info *info)
 {
-    json_t *json = json_pack("{s:s, s:s, s:I, s:I, s:b}", "image", info->image, "command",
-                             info->command, "created", (json_int_t)info->created_s, "owner",
-                             (json_int_t)info->owner, "detached", info->detached);
+    json_t *json =
+        json_pack("{s:s, s:s, s:I, s:I, s:b, s:I}", "image", info->image, "command", info->command,
+                  "created", (json_int_t)info->created_s, "owner", (json_int_t)info->owner,
+                  "detached", info->detached, "engine", (json_int_t)info->engine);
     char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
     int rc = text ? write_file(dir, "vm.json", text) : EINVAL; /* no UTF-8, or no memory */
     free(text);
@@ -242,7 +243,7 @@ enum record_state record_wait(const struct record *r, int *code)
 int record_read(const struct record *r, struct record_info *info)
 {
     const char *image, *command;
-    json_int_t created, owner;
+    json_int_t created, owner, engine = SM_ENGINE_AUTO;
     int detached;
     *info = (struct record_info){0};
     int fd = openat(r->dir, "vm.json", O_RDONLY | O_CLOEXEC);
@@ -250,17 +251,18 @@ int record_read(const struct record *r, struct record_info *info)
         return errno;
     json_t *json = json_loadfd(fd, JSON_REJECT_DUPLICATES, NULL);
     close(fd);
-    int rc =
-        json && json_unpack(json, "{s:s, s:s, s:I, s:I, s:b}", "image", &image, "command", &command,
-                            "created", &created, "owner", &owner, "detached", &detached) == 0
-            ? 0
-            : EBADMSG;
+    int rc = json && json_unpack(json, "{s:s, s:s, s:I, s:I, s:b, s?I}", "image", &image, "command",
+                                 &command, "created", &created, "owner", &owner, "detached",
+                                 &detached, "engine", &engine) == 0
+                 ? 0
+                 : EBADMSG;
     if (!rc) {
         info->image = strdup(image);
         info->command = strdup(command);
         info->created_s = created;
         info->owner = (pid_t)owner;
         info->detached = detached;
+        info->engine = (uint32_t)engine;
         rc = info->image && info->command ? 0 : ENOMEM;
     }
     json_decref(json);

@@ -37,6 +37,7 @@ struct record_info {
     int64_t created_s;     /* since the epoch */
     pid_t owner;
     bool detached;
+    uint32_t engine; /* enum sm_engine: what its VM was asked to have */
 };
 
 enum record_state {

@@ -503,8 +503,8 @@ int sm_image_from_vm(sm_vm *vm, sm_image **out, struct sm_snapshot_info *info,
  * right time, before anything runs in it. Processes in the background go on in each; commands that
  * run in the VM end in the clones, and connections into it are reset there. The clones are VMs like
  * any other, and may be forked; the VM may be freed before them. config: as of sm_vm_start for a
- * snapshot, for each of them, or NULL. All of them start, or none. Errors as of sm_image_from_vm
- * and sm_vm_start.
+ * snapshot, for each of them, or NULL. They start at once, as many as the host has processors. All
+ * of them start, or none. Errors as of sm_image_from_vm and sm_vm_start.
  */
 int sm_vm_fork(sm_vm *vm, const struct sm_vm_config *config, uint32_t n, sm_vm **clones,
                struct sm_snapshot_info *info, struct sm_error *err);

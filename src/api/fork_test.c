@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Clones of VMs that run: what goes on in them, what is their own, and that nothing is left. */
 #include <dirent.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -123,6 +126,65 @@ static void check_family(sm_vm *vm, sm_vm **clones, unsigned n, int64_t from)
         snprintf(wanted, sizeof wanted, "%u", i);
         assert_string_equal(mark, wanted);
     }
+}
+
+struct watch {
+    sm_vm *volatile *clones;
+    atomic_bool over, together;
+};
+
+/* Processes of VMs that this one started; a process still counts when nobody has waited for it. */
+static unsigned count_children(void)
+{
+    char line[512];
+    unsigned n = 0;
+    DIR *dir = opendir("/proc");
+    for (struct dirent *e; (e = readdir(dir));) {
+        int parent = 0;
+        snprintf(line, sizeof line, "/proc/%.20s/stat", e->d_name);
+        FILE *f = e->d_name[0] >= '1' && e->d_name[0] <= '9' ? fopen(line, "r") : NULL;
+        if (f && fgets(line, sizeof line, f) && strrchr(line, ')'))
+            sscanf(strrchr(line, ')') + 1, " %*c %d", &parent);
+        if (f)
+            fclose(f);
+        n += parent == getpid();
+    }
+    closedir(dir);
+    return n;
+}
+
+/* Two clones' processes, and neither clone is there yet. */
+static void *watch_starts(void *opaque)
+{
+    struct watch *w = opaque;
+    while (!atomic_load(&w->over))
+        if (count_children() >= 3 && !w->clones[0] && !w->clones[1])
+            atomic_store(&w->together, true);
+    return NULL;
+}
+
+static void test_starts_at_once(void **state)
+{
+    sm_vm *clones[2] = {0};
+    struct watch w = {.clones = clones};
+    pthread_t watcher;
+    if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
+        skip();
+    sm_vm *vm = start(*state, NULL);
+    assert_int_equal(count_children(), 1);
+    for (int round = 0; round < 20 && !atomic_load(&w.together); round++) {
+        atomic_store(&w.over, false);
+        assert_int_equal(pthread_create(&watcher, NULL, watch_starts, &w), 0);
+        fork_vm(vm, 2, clones, NULL);
+        atomic_store(&w.over, true);
+        pthread_join(watcher, NULL);
+        for (int i = 0; i < 2; i++) {
+            sm_vm_free(clones[i]);
+            clones[i] = NULL;
+        }
+    }
+    assert_true(atomic_load(&w.together));
+    sm_vm_free(vm);
 }
 
 /* Of a VM that was booted, then of one that was restored, then of a clone. */
@@ -436,6 +498,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_clones),
+        cmocka_unit_test(test_starts_at_once),
         cmocka_unit_test(test_command_under_way),
         cmocka_unit_test(test_image),
         cmocka_unit_test(test_another_process),

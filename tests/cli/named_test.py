@@ -185,6 +185,20 @@ class Forks(Named):
         self.assertEqual(sorted(self.listed()), ["twin-3"])
         self.assertEqual(os.listdir(self.home + "/tmp"), [])
 
+    def test_engine_is_the_originals(self):
+        """Not what the host would choose; also a clone's clone."""
+        self.detach("--engine", "soft", "--name", "box", "busybox", "sleep", "1000")
+        self.ok("fork", "--name", "twin", "box")
+        self.ok("fork", "--name", "child", "twin")
+        for name in "box", "twin", "child":
+            with open(f"{self.home}/vms/{name}/vm.json") as f:
+                self.assertEqual(json.load(f)["engine"], 2)  # SM_ENGINE_SOFT
+            owner = self.listed()[name]["pid"]
+            with open(f"/proc/{owner}/task/{owner}/children") as f:
+                vm = f.read().split()[0]
+            with open(f"/proc/{vm}/cmdline", "rb") as f:
+                self.assertIn(b"--engine=soft", f.read().split(b"\0"))
+
     def test_signals_to_the_owner(self):
         self.counting("box")
         self.ok("fork", "--name", "gone", "box")
