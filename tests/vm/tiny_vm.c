@@ -17,7 +17,7 @@
 #include "vm/vm.h"
 
 /* The guest's only segment: its code, two lists of register writes, a queue per page, buffers. */
-#define ENTRY 0x1000000ull
+#define ENTRY 0x1000000ull /* TINY_COUNTER is in its last page */
 #define SETUP 0x1000u
 #define LOOP 0x4000u
 #define QUEUES 0x8000u
@@ -55,11 +55,13 @@ static const uint8_t code[] = {
     0x66, 0xba, 0xf8, 0x03,                   /* end: mov dx, COM1 */
     0xb0, SIGN,                               /* mov al, SIGN */
     0xee,                                     /* out dx, al */
+    0x48, 0xff, 0x05, 0,    0, 0, 0,          /* inc qword [rip + the counter] */
     0x48, 0xbe, 0,    0,    0, 0, 0, 0, 0, 0, /* mov rsi, the other list */
-    0xeb, 0xd8,                               /* jmp next */
+    0xeb, 0xd1,                               /* jmp next */
 };
 #define CODE_SETUP 2
-#define CODE_LOOP 40
+#define CODE_COUNT 41
+#define CODE_LOOP 47
 
 struct list {
     uint8_t *at;
@@ -160,6 +162,7 @@ static void make_guest(uint8_t *segment)
     struct list setup = {segment + SETUP}, loop = {segment + LOOP};
     memcpy(segment, code, sizeof code);
     le64_put(segment + CODE_SETUP, ENTRY + SETUP);
+    le32_put(segment + CODE_COUNT, (uint32_t)(TINY_COUNTER - ENTRY) - (CODE_COUNT + 4));
     le64_put(segment + CODE_LOOP, ENTRY + LOOP);
     put_rings(segment);
     for (unsigned d = 0; d < DEVICES; d++) {

@@ -15,6 +15,7 @@
 #include "vm/snapshot.h"
 
 #define TINY_MEMORY (96ull << 20)
+#define TINY_COUNTER 0x103f000ull /* where the guest counts its rounds, a u64 */
 #define TINY_SECTIONS_MAX 32
 
 struct tiny_vm {
