@@ -187,8 +187,10 @@ static void begin(struct soft_cpu *cpu, struct block *b)
     copy_registers(c->before, cpu);
     replay_from(cpu, BLOCK_MAX_INSNS);
     c->cut = c->end == CHECK_CUT;
+    c->large = c->memory.stop == SHADOW_FULL;
     if (c->cut) {
         uint64_t *count = c->fetching                        ? &c->counts.stale
+                          : c->large                         ? &c->counts.large
                           : c->memory.stop != SHADOW_GOES_ON ? &c->counts.device
                                                              : &c->counts.alone;
         ++*count;
@@ -403,7 +405,12 @@ static void run_to_cut(struct soft_cpu *cpu)
         c->active = false;
         release_world(cpu);
     }
-    watch_one(cpu, false);
+    uint64_t rip = cpu->rip;
+    do {
+        watch_one(cpu, false);
+        /* A repeated one that fills many pages: no use in trying again at its next item. */
+    } while (c->large && cpu->rip == rip && !(cpu->mode & MODE_STEP) &&
+             !atomic_load(&cpu->pending));
 }
 
 /* Nothing new to be expected of it this time? */

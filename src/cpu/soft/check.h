@@ -54,7 +54,7 @@ struct check_difference {
 };
 
 struct check_counts {
-    uint64_t compared, alone, device, moved, stale, passed;
+    uint64_t compared, alone, device, large, moved, stale, passed;
 };
 
 struct check {
@@ -69,6 +69,7 @@ struct check {
     unsigned undefined; /* IF_*: flags that the replay's last instructions left undefined */
     uint8_t end;        /* enum check_end */
     bool cut;           /* the replay is of the instructions before one that cannot be replayed */
+    bool large;         /* because that one writes too much */
     uint64_t dma;       /* engine.device_writes at the start */
     unsigned n_steps;   /* executed by the replay */
     struct check_step steps[BLOCK_MAX_INSNS + 1]; /* one more: the next one, when cut */

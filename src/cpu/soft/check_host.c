@@ -66,9 +66,9 @@ void check_say_counts(struct soft_cpu *cpu)
     const struct check_counts *n = &cpu->check->counts;
     SAY(cpu,
         "%" PRIu64 " blocks compared, %" PRIu64 " passed over; instructions not replayed: %" PRIu64
-        " by kind, %" PRIu64 " for a device, %" PRIu64 " for a mapping that changed; %" PRIu64
-        " blocks beside a device's writes",
-        n->compared, n->passed, n->alone, n->device, n->stale, n->moved);
+        " by kind, %" PRIu64 " for a device, %" PRIu64 " that write too much, %" PRIu64
+        " for a mapping that changed; %" PRIu64 " blocks beside a device's writes",
+        n->compared, n->passed, n->alone, n->device, n->large, n->stale, n->moved);
 }
 
 void check_free(struct soft_cpu *cpu)

@@ -130,6 +130,18 @@ static void test_wrong_translation(void **state)
     expect_found(&g, "general register 2", "translated");
 }
 
+/* One instruction that writes more than a replay has room for: tried once, not at each item. */
+GUEST(fill, "mov $0x200000, %edi\n mov $0x200000, %ecx\n mov $7, %eax\n rep stosb\n"
+            "mov 0x3ffff8, %rax\n out %eax, $0x80\n" STOP);
+static void test_too_much(void **state)
+{
+    struct guest g;
+    init(&g, ENGINE_TRANSLATE_NONE, fill_from, fill_to);
+    assert_int_equal(g.out[0], 0x07070707);
+    assert_true(g.engine->cpus[0]->check->counts.large < 10);
+    guest_fini(&g);
+}
+
 /* Two vCPUs under check, that change the same memory. */
 GUEST(both, "mov $3000, %ecx\n 2: lock incl 0x20000\n dec %ecx\n jnz 2b\n" STOP_ME);
 static void test_two_vcpus(void **state)
@@ -148,7 +160,7 @@ int main(void)
         cmocka_unit_test(test_no_fault),    cmocka_unit_test(test_wrong_operation),
         cmocka_unit_test(test_wrong_store), cmocka_unit_test(test_wrong_flags),
         cmocka_unit_test(test_wrong_link),  cmocka_unit_test(test_wrong_translation),
-        cmocka_unit_test(test_two_vcpus),
+        cmocka_unit_test(test_too_much),    cmocka_unit_test(test_two_vcpus),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
