@@ -76,6 +76,7 @@ static void *vcpu_main(void *opaque)
 static void on_loop_start(void *opaque)
 {
     struct vm *vm = opaque;
+    pthread_setname_np(pthread_self(), "sm-loop");
     if (vm->on_thread)
         vm->on_thread(vm->hooks_opaque, VM_THREAD_LOOP);
 }
@@ -83,6 +84,7 @@ static void on_loop_start(void *opaque)
 static void on_folder_start(void *opaque)
 {
     struct vm *vm = opaque;
+    pthread_setname_np(pthread_self(), "sm-share");
     if (vm->on_thread)
         vm->on_thread(vm->hooks_opaque, VM_THREAD_SHARE);
 }

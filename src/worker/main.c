@@ -73,6 +73,7 @@ static void *wait_for_agent(void *opaque)
 {
     struct self *self = opaque;
     struct sm_error err = {0};
+    pthread_setname_np(pthread_self(), "sm-beacon");
     if (jail_thread(JAIL_BEACON, self->kvm, &err) != 0)
         _exit(1);
     int rc = vm_wait_agent(self->vm, -1, &err);
