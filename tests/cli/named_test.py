@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """VMs with a name: run -d, --name, exec, ps, logs, stop, wait, rm."""
+import glob
 import json
 import os
 import signal
@@ -18,8 +19,16 @@ class Named(Case):
 
     def ok(self, *args, data=None):
         code, out, err = self.call(*args, data=data)
-        self.assertEqual((code, err), (0, b""), args)
+        self.assertEqual((code, err), (0, b""), f"{args}\n{self.last_words()}" if code else args)
         return out.decode()
+
+    def last_words(self):
+        """What the owners of VMs said when those ended."""
+        said = []
+        for path in glob.glob(f"{self.home}/vms/*/messages"):
+            with open(path, errors="replace") as f:
+                said.append(f"{path}:\n{f.read()}")
+        return "\n".join(said)
 
     def listed(self):
         return {vm["name"]: vm for vm in json.loads(self.ok("ps", "-a", "--json"))}
@@ -146,7 +155,7 @@ class Forks(Named):
         """A VM with a counter in the background, whose file always has a value."""
         self.detach("--name", name, "busybox", "sleep", "100000")
         self.ok("exec", name, "sh", "-c", "(i=0; while :; do i=$((i+1)); echo $i >/n.new; "
-                "mv /n.new /n; sleep 0.05; done) >/dev/null 2>&1 </dev/null & sleep 0.5")
+                "mv /n.new /n; sleep 0.3; done) >/dev/null 2>&1 </dev/null & sleep 0.5")
 
     def count(self, name):
         return int(self.ok("exec", name, "cat", "/n"))

@@ -18,6 +18,7 @@ import unittest
 sys.path.insert(0, os.environ["SM_SOURCE_DIR"] + "/tests/image")
 
 PROGRAM = sys.argv[1]
+STORE = os.environ.get("SM_TEST_STORE")  # one for all tests, where making one is slow; unset: one for each class
 ENGINE = os.environ.get("SM_TEST_ENGINE")  # the engine of every VM here; unset: as the program chooses
 PATIENCE = 240  # seconds for what takes 2 on an idle machine
 
@@ -80,7 +81,7 @@ class Case(unittest.TestCase):
 
     def setUp(self):
         self.dir = tempfile.mkdtemp(dir=self.shared)
-        self.home = self.shared + "/store"
+        self.home = STORE or self.shared + "/store"
 
     def env(self, **more):
         return dict(os.environ, SUPERMACHINE_HOME=self.home, **more)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A hostile kernel (ring0.S) on one engine: ring0_test soft|kvm [numbers]. It reads and writes
- * MSRs, asks CPUID, uses every I/O port, and executes every opcode of the four maps behind several
- * prefixes. It may crash its VM as often as it likes; the host's process must not notice. SM_LONG=1
- * tries every ModR/M byte.
+ * A hostile kernel (ring0.S) on one engine: ring0_test soft|kvm [numbers [PORTS]]. It reads and
+ * writes MSRs, asks CPUID, uses every I/O port, and executes every opcode of the four maps behind
+ * several prefixes. It may crash its VM as often as it likes; the host's process must not notice.
+ * numbers: no opcodes; PORTS: above the PC's own devices, only one port in so many. SM_LONG=1 tries
+ * every ModR/M byte.
  *
  * A crash, or a try that does not end, costs the guest its state: it is given a fresh one and goes
  * on with the next number. Exit: 0, 1, or 77 where the engine cannot run.
@@ -24,6 +25,7 @@
 #define SKIPPED 77
 #define PML4 0x1000
 #define PDPT 0x2000
+#define PC_PORTS 0x1000 /* I/O ports below: where a PC has its devices */
 #define DIRECTORY 0x3000
 #define STUCK_MS 40 /* a try takes microseconds; a halted vCPU takes for ever */
 #define MEMORY_BYTES (16ull << 20)
@@ -216,7 +218,7 @@ static int run_task(struct hostile *h, const struct task *t)
     return 0;
 }
 
-static int numbers(struct hostile *h)
+static int numbers(struct hostile *h, uint32_t port_step)
 {
     static const struct task tasks[] = {
         {"CPUID 0...", KIND_CPUID, 0, 0xff, 1},
@@ -238,13 +240,15 @@ static int numbers(struct hostile *h)
         {"MSR c0000000..., all ones", KIND_MSR, 0xc0000000, 0xc0001fff, 1, .value = ~0ull},
         {"MSR c0000000..., 1", KIND_MSR, 0xc0000000, 0xc0001fff, 1, .value = 1},
         {"MSR c0010000..., all ones", KIND_MSR, 0xc0010000, 0xc0011fff, 1, .value = ~0ull},
-        {"I/O ports", KIND_PORT, 0, 0xffff, 1, .value = 0xffffffff},
+        {"I/O ports 0...", KIND_PORT, 0, PC_PORTS - 1, 1, .value = 0xffffffff},
     };
+    const struct task others = {"I/O ports, others", KIND_PORT,          PC_PORTS, 0xffff,
+                                port_step,           .value = 0xffffffff};
 
     for (size_t i = 0; i < sizeof tasks / sizeof tasks[0]; i++)
         if (run_task(h, &tasks[i]) != 0)
             return -1;
-    return 0;
+    return run_task(h, &others);
 }
 
 /* In the one-byte map, and of the jumps in the second: what follows the opcode is no ModR/M byte
@@ -319,7 +323,7 @@ static uint16_t fcw(void)
 }
 
 /* 0 if the host is as it was. */
-static int run_all(struct hostile *h, bool numbers_only)
+static int run_all(struct hostile *h, bool numbers_only, uint32_t port_step)
 {
     static const struct bus_ops port = {port_read, port_write};
     const char *more = getenv("SM_LONG");
@@ -331,7 +335,7 @@ static int run_all(struct hostile *h, bool numbers_only)
         bus_add(&h->pio, RING0_PORT, 1, &port, h, NULL) != 0 || make_engine(h) != 0 ||
         pthread_create(&watcher, NULL, watch, h) != 0)
         return 1;
-    int rc = numbers(h);
+    int rc = numbers(h, port_step);
     if (!rc && !numbers_only)
         rc = opcodes(h, more ? 1 : 41);
     atomic_store(&h->end, true);
@@ -357,5 +361,7 @@ int main(int argc, char **argv)
         printf("SKIP: %s\n", err.text);
         return SKIPPED;
     }
-    return run_all(&h, argc == 3 && strcmp(argv[2], "numbers") == 0);
+    int port_step = argc == 4 ? atoi(argv[3]) : 1;
+    return run_all(&h, argc >= 3 && strcmp(argv[2], "numbers") == 0,
+                   port_step > 0 ? (uint32_t)port_step : 1);
 }

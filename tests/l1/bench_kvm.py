@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Our KVM path beside QEMU's, in the L1 machine: bench_kvm.py BUILD [--rounds N]. Medians; the ratio is ours to
-QEMU's, and one above 1.00 is marked. Exit: 0 if measured, 1 if not, 77 skipped."""
+QEMU's. The bar, for what has one: at most 1.00. Exit: 0 if measured (FAIL or not), 1 if not, 77 skipped."""
 import argparse
 import os
 import re
@@ -13,6 +13,9 @@ import machine
 
 ROWS = ("wall until the agent's line, s", "monitor's CPU time, s", "exits", "of these port I/O",
         "MMIO", "halts", "interrupts of L1, by its load")
+BARS = 3  # of the rows, the first ones
+ENOUGH = 3  # rounds, when a loaded machine did not get through all in time
+LIMIT_S = 60  # for each of two runs a round, in all: bench_inside.py has its own for one
 
 
 def base_cmdline():
@@ -24,7 +27,7 @@ def base_cmdline():
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("build")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     build = os.path.abspath(args.build)
     files = dict(check_kvm.files(build))
@@ -44,20 +47,22 @@ def main():
 
     try:
         machine.Machine(f"{check_kvm.SOURCE}/out/cache", f"{build}/guest", files,
-                        [("bench", 300 * args.rounds, command)], f"{build}/l1-bench.log").run(line)
+                        [("bench", 2 * LIMIT_S * args.rounds, command)], f"{build}/l1-bench.log").run(line)
     except machine.Skip as e:
         print(f"SKIP: bench-kvm: {e}")
         return 77
     except machine.Failed as e:
         print(f"FAILED: {e}")
-    if any(len(v) != args.rounds for v in found.values()):
+    if any(len(v) < min(args.rounds, ENOUGH) for v in found.values()):
         print("\n".join(shown[-40:]))
         return 1
-    print(f"{'inside L1, -accel kvm':32} {'supermachine':>14} {'QEMU microvm':>14} {'ratio':>7}")
+    rounds = min(len(v) for v in found.values())
+    print(f"{f'inside L1, -accel kvm, {rounds} rounds':32} {'supermachine':>14} {'QEMU microvm':>14} {'ratio':>7}  at most 1.00")
     for i, name in enumerate(ROWS):
         ours, qemu = (statistics.median(r[i] for r in found[s]) for s in ("ours", "qemu"))
         ratio = ours / qemu if qemu else 0
-        print(f"{name:32} {ours:14.6g} {qemu:14.6g} {ratio:7.2f}{'  lost' if ratio > 1 else ''}")
+        bar = "PASS" if ours <= qemu else "FAIL"
+        print(f"{name:32} {ours:14.6g} {qemu:14.6g} {ratio:7.2f}  {bar if i < BARS else ''}".rstrip())
     return 0
 
 

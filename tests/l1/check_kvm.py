@@ -3,11 +3,12 @@
 """The KVM engine inside the L1 machine (machine.py): check_kvm.py BUILD [--suite smoke|quick|long] [--only STEP]...
 
 smoke: the unit tests of src/cpu/kvm, with small guests of their own. quick, what CI runs: also a hostile kernel,
-4 vCPUs, three programs of the guest suite, most of tests/cli, and snapshots that move between the engines
+4 vCPUs, three programs of the guest suite, some of tests/cli, and snapshots that move between the engines
 (check_moves.py). long: all of them. Every VM in L1 runs with --engine kvm. The console, which has everything that
 L1 and its guests printed, is kept in BUILD/l1-console.log, and is shown from the failed step on.
 Exit: 0 passed, 1 failed, 77 skipped. The last line sums up."""
 import argparse
+import concurrent.futures
 import glob
 import os
 import re
@@ -18,16 +19,21 @@ import machine
 
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 UNITS = ["kvm", "kvm_guest"]
-# Of these files of tests/cli the quick suite runs all but what is listed, of the others below what is listed alone.
+# What the quick suite runs of tests/cli: what starts, feeds, interrupts, moves and ends a VM. The rest is about the
+# program or the agent, and each VM takes seconds in L1.
 CLI = {
-    "run": ["Commands.test_100_mb", "Commands.test_much_output", "Commands.test_slow_reader_loses_nothing"],
-    "terminal": [],
-    "refusal": [],
-}
-CLI_ALONE = {
-    "named": ["Life.test_life", "Snapshots.test_snapshot", "Forks.test_clones", "Files.test_in_and_out"],
+    "run": ["Commands.test_hello", "Commands.test_streams_and_status", "Commands.test_cpu_v2",
+            "Commands.test_boot_without_searches", "Commands.test_stdin", "Commands.test_signal_status",
+            "Commands.test_memory", "Ends.test_timeout", "Ends.test_kill_pid_1", "Ends.test_reboot",
+            "Ends.test_poweroff", "Ends.test_panic", "Ends.test_kill_leaves_nothing", "OtherCommands.test_doctor"],
+    "terminal": ["Signals.test_second_ends_the_vm", "Signals.test_while_booting", "Terminals.test_ctrl_c_once"],
+    "refusal": ["Flags.test_engine", "Flags.test_vcpus", "Flags.test_cpu", "Engines.test_kvm"],
+    "named": ["Snapshots.test_snapshot", "Forks.test_clones"],
     "volume": ["Volumes.test_kept"],
+    "folder": ["Folders.test_posix", "Folders.test_read_only"],
 }
+ARGUMENTS = {"folder": "out/tests/cli/folder_guest"}  # at the end of the command line
+PORTS = 61
 SMOKE = ["device", "unit_kvm", "unit_kvm_guest", "doctor"]
 # Programs of tests/guest/programs.
 SUITE = ["fpu", "segments", "memory"]
@@ -41,16 +47,13 @@ def tests_of(group):
     return [f"{c}.{t}" for c, body in classes for t in re.findall(r"^    def (test_\w+)", body, re.M)]
 
 
-def quick_tests(group):
-    return CLI_ALONE.get(group) or [n for n in tests_of(group) if n not in CLI[group]]
-
-
 def left_out():
-    """What the quick suite does not run of tests/cli, a line for each file."""
-    for group in (*CLI, *CLI_ALONE):
-        every, chosen = tests_of(group), quick_tests(group)
+    """What the quick suite does not run, a line for each step."""
+    yield f"ring0: of the I/O ports from 0x1000 all but one in {PORTS}: 100 s in L1: SUITE=long"
+    for group, chosen in CLI.items():
+        every = tests_of(group)
         if n := len(set(every) - set(chosen)):
-            yield f"cli_{group}: {n} of {len(every)} tests: minutes for a nested guest: SUITE=long"
+            yield f"cli_{group}: {n} of {len(every)} tests: of the program and the agent, not of KVM; minutes in L1: SUITE=long"
 
 
 def steps(suite):
@@ -58,7 +61,7 @@ def steps(suite):
     for name in UNITS:
         yield f"unit_{name}", 120, f"out/src/cpu/{name}_test"
     # Without the opcodes: one of them makes QEMU 7.2's own translator abort ("tcg fatal error").
-    yield "ring0", 600, "out/tests/guest/ring0_test kvm numbers"
+    yield "ring0", 600, f"out/tests/guest/ring0_test kvm numbers {PORTS if suite == 'quick' else 1}"
     yield "doctor", 60, "out/cli/supermachine doctor"
     yield "vcpus", 120, \
         "test $(out/cli/supermachine run --engine kvm --vcpus 4 busybox nproc) = 4"
@@ -67,10 +70,11 @@ def steps(suite):
     yield "guest_suite", 400 if chosen else 1500, "python3 tests/guest/suite.py run --engine kvm " \
         f"--vcpus 2 out/cli/supermachine out/tests/guest/suite {' '.join(chosen)}"
     env = "SM_SOURCE_DIR=/sm SM_BUILD_DIR=/sm/out SM_TEST_ENGINE=kvm"
-    for group in (*CLI, *CLI_ALONE):
-        chosen = quick_tests(group) if suite == "quick" else []
+    for group, chosen in CLI.items():
+        chosen = chosen if suite == "quick" else []
         yield f"cli_{group}", 600 if chosen else 1500, \
-            f"{env} python3 tests/cli/{group}_test.py /sm/out/cli/supermachine -v {' '.join(chosen)}"
+            f"{env} python3 tests/cli/{group}_test.py /sm/out/cli/supermachine -v {' '.join(chosen)} " + \
+            ARGUMENTS.get(group, "")
 
 
 def files(build):
@@ -88,7 +92,8 @@ def files(build):
     for name in ("suite.py", "all.sh"):
         yield f"tests/guest/{name}", f"{SOURCE}/tests/guest/{name}"
     yield "out/tests/l1/carry", f"{build}/tests/l1/carry"
-    for folder in ("tests/cli", "tests/image", "tests/l1"):
+    yield "out/tests/cli/folder_guest", f"{build}/tests/cli/folder_guest"
+    for folder in ("src/agent", "tests/cli", "tests/image", "tests/l1"):
         yield folder, f"{SOURCE}/{folder}"
 
 
@@ -98,7 +103,7 @@ def show_console(run):
     with open(run.log, errors="replace") as f:
         lines = f.read().splitlines()
     start = next((i for i, l in enumerate(lines) if failed and
-                  l.startswith(f"{machine.MARK} begin {failed[0]}")), len(lines) - TAIL)
+                  l.endswith(f"{machine.MARK} begin {failed[0]}")), len(lines) - TAIL)
     print(f"--- the console of L1 and its guests (whole: {run.log}) ---")
     print("\n".join(lines[max(0, start):][:TAIL * 5]))
     print("---")
@@ -141,16 +146,15 @@ def main():
     only = args.only or (SMOKE if args.suite == "smoke" else None)
     chosen = [s for s in steps(args.suite) if not only or s[0] in only]
     echo = print if args.v else lambda line: None
+    moves = check_moves.Moves(build, dict(files(build)), echo)
     try:
-        results, frozen = in_l1(build, chosen, echo) if chosen else ({}, 0)
+        with concurrent.futures.ThreadPoolExecutor() as pool:  # L1 keeps little more than one processor busy
+            moved = pool.submit(moves.run) if not only or "moves" in only else None
+            results, frozen = in_l1(build, chosen, echo) if chosen else ({}, 0)
+        if moved:
+            moved.result()
         skipped = list(left_out()) if args.suite == "quick" and not only else []
-        if not only or "moves" in only:
-            moves = check_moves.Moves(build, dict(files(build)), echo)
-            moves.run()
-            results.update(moves.results)
-            frozen += moves.frozen
-            skipped += moves.skipped
-        return report(results, frozen, skipped)
+        return report({**results, **moves.results}, frozen + moves.frozen, skipped + moves.skipped)
     except machine.Skip as e:
         print(f"SKIP: check-kvm: {e}")
         print("0 passed, 0 failed, 1 skipped")

@@ -37,7 +37,7 @@ TOOLS = ["qemu-system-x86_64", "mmdebstrap", "mkfs.erofs", "cpio", "objcopy"]
 # XCR0. Guests then get CPU model v2.
 CPU = "EPYC,+svm,+npt,-xsave,-xsaveopt,-xgetbv1,-avx,-avx2,-fma,-f16c"
 QEMU = ["qemu-system-x86_64", "-M", "q35", "-accel",
-        "tcg,thread=multi", "-smp", "2", "-m", "1500", "-nodefaults", "-no-reboot", "-display",
+        "tcg,thread=multi", "-smp", "2", "-m", "2000", "-nodefaults", "-no-reboot", "-display",
         "none", "-serial", "stdio"]
 NO_NETWORK = re.compile(r"Could not resolve|Could not connect|Temporary failure|Failed to fetch|"
                         r"Connection (refused|timed out)|Network is unreachable|Unable to connect")
@@ -66,13 +66,16 @@ mkdir -p /root/dev/pts /root/dev/shm
 mount -t devpts none /root/dev/pts; mount -t tmpfs none /root/dev/shm; mount -t tmpfs none /root/tmp
 ip link set lo up 2>/dev/null
 export HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
+export SUPERMACHINE_HOME=/tmp/store SM_TEST_STORE=/tmp/store # one for all steps: each has RAM of VMs, and is RAM
 dmesg -n 1 # KVM tells of each MSR that it does not know
 chroot /root python3 -c '{KEEPER}' >/dev/null 2>&1 &
 echo "{MARK} ready"
 while read -r name seconds command; do
     echo "{MARK} begin $name"
     timeout -s KILL "$seconds" chroot /root sh -c "cd /sm; $command" </dev/null 2>&1
-    echo "{MARK} end $name $?"
+    status=$?
+    [ $status = 0 ] || dmesg | grep -i -A3 "out of memory" | tail -n 8
+    echo "{MARK} end $name $status"
 done </root/sm/steps
 echo "{MARK} done"
 poweroff -f
@@ -284,21 +287,22 @@ class Machine:
         selector = selectors.DefaultSelector()
         selector.register(p.stdout, selectors.EVENT_READ)
         rest, begun, done, step = b"", 0.0, False, "its start"
-        said, end = time.monotonic(), time.monotonic() + PATIENCE
+        start = said = time.monotonic()
+        end = start + PATIENCE
         with open(self.log, "ab") as log:
             while True:
                 late = time.monotonic() > end
                 if (seconds := pulse.stopped()) or late:
+                    log.write(rest)
                     self.frozen_in(step, seconds or int(time.monotonic() - said), pulse, log)
                 if not selector.select(1):
                     continue
                 said = time.monotonic()
                 data = os.read(p.stdout.fileno(), 65536)
-                log.write(data)
-                log.flush()
                 *lines, rest = (rest + data).split(b"\n")
                 for raw in lines:
                     line = raw.decode(errors="replace").rstrip("\r")
+                    log.write(f"{said - start:7.1f} {line}\n".encode())
                     words = line.split()
                     if words[:2] == [MARK, "begin"]:
                         begun, step = time.monotonic(), words[2]
@@ -308,7 +312,9 @@ class Machine:
                         end = time.monotonic() + PATIENCE
                     done |= words[:2] == [MARK, "done"]
                     echo(line)
+                log.flush()
                 if not data:
+                    log.write(rest)
                     break
         if not done:
             raise Failed("the L1 machine ended before its last step")

@@ -110,10 +110,16 @@ class Mover:
 
     def go_on(self, engine, folder, following, *programs):
         begin = time.monotonic()
+        after = {}  # seconds
+
+        def reached(what):
+            after[what] = time.monotonic() - begin
+
         self.run(engine, f"snapshot:{folder}")
-        up = time.monotonic() - begin
+        reached("up")
         first = self.look()
         held, unit, chain = self.wait_for(first, 3)
+        reached("went on")
         if any(held[k] for k in KEPT):
             raise Wrong(f"carry lost something: {held}")
         if chain:
@@ -125,12 +131,14 @@ class Mover:
             raise Wrong("the guest's kernel says: " + "; ".join(said[:5]))
         for program in programs:
             self.compare(program)
+            reached(f"{os.path.basename(program)} as here")
         if following != "-":
             self.snapshot(following, {"avx": "v3"}.get(unit[0], "v2"))
-        print(f"{engine}: up in {up:.1f} s; {unit[0]}: spins {first[0]['spins']} -> {held['spins']}, "
+            reached("saved")
+        print(f"{engine}: {unit[0]}: spins {first[0]['spins']} -> {held['spins']}, "
               f"naps {first[0]['naps']} -> {held['naps']}"
               + (f"; python: step {first[2][0]} -> {chain[0]}" if chain else "; no python")
-              + "".join(f"; {os.path.basename(p)} as here" for p in programs), flush=True)
+              + "".join(f"; {what} after {seconds:.1f} s" for what, seconds in after.items()), flush=True)
 
 
 def main():
