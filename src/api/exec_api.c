@@ -14,7 +14,7 @@
 #include "base/err.h"
 
 #define COLLECT_DEFAULT_BYTES (64u << 20)
-#define END_GRACE_MS 500 /* from a lost connection to the VM's end, which explains it */
+#define END_GRACE_MS 5000 /* from a lost connection to the VM's end, which explains it */
 
 struct sm_exec {
     struct sm_vm *vm; /* borrowed */

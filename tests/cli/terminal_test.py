@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Signals and terminals: who gets a Ctrl-C, sizes, and a terminal that is always restored."""
 import os
+import re
 import signal
 import subprocess
 import time
@@ -20,6 +21,11 @@ class Signals(Case):
         self.addCleanup(p.stdout.close)
         self.assertEqual(p.stdout.readline(), b"ready\n")
         return p
+
+    def takes(self, pid, number):
+        """A program's threads wait for a signal, which all of them block."""
+        with open(f"/proc/{pid}/status") as f:
+            return int(re.search(r"^SigBlk:\s*(\w+)", f.read(), re.M)[1], 16) >> number - 1 & 1
 
     def test_passed_on(self):
         for name in ("INT", "TERM", "HUP", "QUIT", "USR1", "USR2"):
@@ -41,16 +47,19 @@ class Signals(Case):
             time.sleep(0.5)
             self.assertIsNone(p.poll())
             p.send_signal(s)
-            self.assertEqual(p.wait(20), 128 + s)
+            self.assertEqual(p.wait(PATIENCE), 128 + s)
             err = p.stderr.read()
             self.assertEqual(err.count(b"\n"), 1)
             self.assertIn(b"came twice", err)
 
     def test_while_booting(self):
         p = self.start("run", "busybox", "true", stdout=subprocess.PIPE)
+        end = time.monotonic() + PATIENCE
+        while not self.takes(p.pid, signal.SIGINT) and time.monotonic() < end:  # before that it is simply killed
+            time.sleep(0.01)
         time.sleep(0.3)
         p.send_signal(signal.SIGINT)
-        self.assertIn(p.wait(20), (130, 0))
+        self.assertIn(p.wait(PATIENCE), (130, 0))
         p.stdout.close()
         self.expect(0, b"ok\n", "busybox", "echo", "ok")  # the store is as good as before
 
