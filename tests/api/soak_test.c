@@ -44,8 +44,8 @@ static int set_up(void **state)
     s.in_a_row = lasting ? 1000 : 20;
     s.at_once = lasting ? AT_ONCE_MAX : 10;
     s.rounds = lasting ? 20 : 1;
-    s.first_rounds = lasting ? 5 : 1; /* until each of malloc's arenas has served a few VMs */
-    s.arena_kib = lasting ? 0 : 256;  /* for those that have not */
+    s.first_rounds = lasting ? 10 : 1; /* until arenas and kept stacks were at their most */
+    s.arena_kib = lasting ? 0 : 256;   /* for those that were not */
     *state = &s;
     return fixture_open(&s.f);
 }
