@@ -36,6 +36,14 @@ def runs(pid):
         return False
 
 
+def is_orphan(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            return f.read().rpartition(")")[2].split()[1] == "1"
+    except OSError:
+        return False
+
+
 class Pooled(Case):
     def setUp(self):
         super().setUp()
@@ -284,6 +292,7 @@ class Trouble(Pooled):
         self.pool("busybox")  # in its place
         self.assertEqual(self.pooled("busybox", "echo", "y"), (0, b"y\n", b""))
         os.kill(self.pools()["busybox"]["pid"], signal.SIGKILL)
+        self.wait_until(lambda: not self.vms())  # each sees it by itself: that takes a moment
         self.wait_until(lambda: self.pools()["busybox"]["status"] == "lost")
         self.assertEqual(self.ok("pool", "stop", "busybox"), "busybox\n")
         self.assertEqual(os.listdir(self.home + "/pools"), [])
@@ -305,7 +314,7 @@ class Trouble(Pooled):
                 except ProcessLookupError:
                     pass
             p.wait()
-            self.wait_until(lambda: not self.vms() or self.pools()["busybox"]["status"] == "running")
+            self.wait_until(lambda: not any(is_orphan(pid) for pid in self.vms()))
             if any(x["status"] == "running" for x in self.pools().values()):  # it was quicker
                 self.ok("pool", "stop", "busybox")
         self.pool("busybox")
