@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 
-from program import Case, PATIENCE, Pty, processes_of
+from program import Case, PATIENCE, Pty, assert_alone, processes_of
 from images import run_tests
 
 
@@ -214,7 +214,9 @@ class Forks(Named):
         self.ok("fork", "--name", "killed", "box")
         os.kill(self.listed()["gone"]["pid"], signal.SIGTERM)
         self.assertEqual(self.ok("wait", "gone"), "0\n")
-        os.kill(self.listed()["killed"]["pid"], signal.SIGKILL)
+        owner = self.listed()["killed"]["pid"]
+        os.kill(owner, signal.SIGKILL)
+        assert_alone(self, owner, 5)
         self.wait_until(lambda: self.listed()["killed"]["status"] == "lost")
         self.assertEqual(self.ok("rm", "gone", "killed"), "gone\nkilled\n")
         self.assertEqual(os.listdir(self.home + "/tmp"), [])
@@ -324,6 +326,7 @@ class Trouble(Named):
         time.sleep(0.5)
         os.kill(pid, signal.SIGKILL)
         self.assertEqual(p.wait(PATIENCE), 125)
+        assert_alone(self, pid, 5)
         self.assertIn(b"the VM ended", p.stderr.read())
         p.stderr.close()
         self.wait_until(lambda: self.listed()["lost"]["status"] == "lost")
