@@ -347,8 +347,8 @@ static bool branch_truncated(const struct oc_result *soft, const struct oc_resul
 static bool xrstor_probes(const struct oc_case *c, const struct insn *i,
                           const struct oc_result *soft, const struct oc_result *host)
 {
-    uint64_t at = host->cr2 - (linear_of(c, i) + 576);
-    return is(i, I_XRSTOR) && host->trap == V_PF && soft->trap != V_PF && at < 256;
+    return is(i, I_XRSTOR) && host->trap == V_PF && soft->trap != V_PF &&
+           host->cr2 - (linear_of(c, i) + 576) < 256;
 }
 
 static const char *difference(const struct oc_case *c, const uint8_t *pristine,
