@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Pools: pool start, ls, stop, and run --pool, whose commands are as those of run."""
+import concurrent.futures
 import io
 import json
 import os
@@ -135,14 +136,11 @@ class Life(Pooled):
         self.assertEqual(self.pools()["busybox"]["acquired"], 12)
 
     def test_started_twice_at_once(self):
-        both = [self.start("pool", "start", "busybox", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-                for _ in range(4)]
-        ends = []
-        for p in both:
-            out, err = p.communicate(timeout=PATIENCE)
-            ends.append((p.returncode, out))
-            self.assertEqual(p.returncode != 0, b"a pool of busybox already" in err, err)
-        self.assertEqual(sorted(ends), [(0, b"busybox\n")] + 3 * [(125, b"")])
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            ends = list(pool.map(lambda _: self.call("pool", "start", "busybox"), range(4)))
+        for code, _, err in ends:
+            self.assertEqual(code != 0, b"a pool of busybox already" in err, err)
+        self.assertEqual(sorted((code, out) for code, out, _ in ends), [(0, b"busybox\n")] + 3 * [(125, b"")])
 
     def test_machine(self):
         self.pool("--memory", "200", "--vcpus", "2", "busybox")
