@@ -43,7 +43,7 @@ static void need_all_in(const struct delta *d, const struct delta *e)
 static void check(const struct delta *d, int fd)
 {
     static struct delta again;
-    struct mem *m;
+    struct mem *m = NULL;
     int base = file_of("", 0), saved = file_of("", 0), merged = file_of("", 0);
     int map = ram_pagemap();
     need(ftruncate(base, (off_t)MEMORY) == 0 && mem_new_from(MEMORY, base, &m, NULL) == 0);

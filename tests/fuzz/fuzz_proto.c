@@ -18,11 +18,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static void walk_volumes(const struct codec_item *item)
 {
     const char *path;
-    bool read_only;
+    unsigned flags;
     size_t at = 0;
 
-    while (codec_volume_next(item, &at, &path, &read_only) == 1)
-        if (path[0] != '/' || strlen(path) > PROTO_VOLUME_PATH_MAX)
+    while (codec_volume_next(item, &at, &path, &flags) == 1)
+        if (path[0] != '/' || strlen(path) > PROTO_VOLUME_PATH_MAX || flags & ~PROTO_VOLUME_FLAGS)
             abort();
 }
 
