@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -101,6 +100,22 @@ static void remove_files(int dir)
         unlinkat(dir, files[i], 0);
 }
 
+/* The owner's lock: of the open file, so it is gone with the process. 0, or an errno; EBUSY. */
+static int take_lock(int fd)
+{
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    if (fcntl(fd, F_OFD_SETLK, &whole) == 0)
+        return 0;
+    return errno == EAGAIN || errno == EACCES ? EBUSY : errno;
+}
+
+/* Asked without taking it, be it for an instant: another who asks would see an owner. */
+static bool is_locked(int fd)
+{
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    return fcntl(fd, F_OFD_GETLK, &whole) == 0 && whole.l_type != F_UNLCK;
+}
+
 /* Whole and locked before it has its name. 0, or an errno; EEXIST: the name is taken. */
 static int publish(struct record *r, int all, const struct record_info *info)
 {
@@ -108,11 +123,9 @@ static int publish(struct record *r, int all, const struct record_info *info)
     make_up(temp, ".new-");
     if (mkdirat(all, temp, 0700) != 0)
         return errno;
-    int rc = 0;
     r->dir = openat(all, temp, DIR_FLAGS);
     r->lock = r->dir < 0 ? -1 : openat(r->dir, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (r->lock < 0 || flock(r->lock, LOCK_EX | LOCK_NB) != 0)
-        rc = errno;
+    int rc = r->lock < 0 ? errno : take_lock(r->lock);
     rc = rc ? rc : write_info(r->dir, info);
     if (!rc && renameat2(all, temp, all, r->name, RENAME_NOREPLACE) != 0)
         rc = errno;
@@ -165,15 +178,15 @@ int record_remove(struct record *r)
 {
     char path[RECORD_NAME_MAX + 8];
     int lock = r->lock >= 0 ? r->lock : openat(r->dir, "lock", O_RDWR | O_CLOEXEC);
-    if (lock < 0 || flock(lock, LOCK_EX | LOCK_NB) != 0) {
-        int rc = errno == EWOULDBLOCK ? EBUSY : errno;
-        if (lock >= 0)
+    int rc = lock < 0 ? errno : take_lock(lock);
+    if (rc) {
+        if (lock != r->lock)
             close(lock);
         return rc;
     }
     snprintf(path, sizeof path, "../%s", r->name);
     remove_files(r->dir);
-    int rc = unlinkat(r->dir, path, AT_REMOVEDIR) == 0 || errno == ENOENT ? 0 : errno;
+    rc = unlinkat(r->dir, path, AT_REMOVEDIR) == 0 || errno == ENOENT ? 0 : errno;
     if (lock != r->lock)
         close(lock);
     return rc;
@@ -216,7 +229,7 @@ enum record_state record_state(const struct record *r, int *code)
 {
     char text[16] = "";
     int lock = openat(r->dir, "lock", O_RDWR | O_CLOEXEC), fd;
-    bool owned = lock >= 0 && flock(lock, LOCK_EX | LOCK_NB) != 0;
+    bool owned = lock >= 0 && is_locked(lock);
     if (lock >= 0)
         close(lock);
     *code = 0;

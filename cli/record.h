@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The record of a named VM: the folder vms/NAME of the store, 0700. `lock` is held (flock) by the
+ * The record of a named VM: the folder vms/NAME of the store, 0700. `lock` is held (OFD) by the
  * process that owns the VM for as long as it lives, so a killed owner leaves no running VM behind.
  *   vm.json   what runs (struct record_info)
  *   control   socket of the owner (server.h); not there before the VM runs
