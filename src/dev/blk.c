@@ -312,12 +312,21 @@ void blk_free(struct blk *b)
     loop_lock(loop);
     virtio_fini(&b->virtio);
     loop_unlock(loop);
+    disk_fini(&b->disk);
     free(b);
 }
 
 struct virtio *blk_virtio(struct blk *b)
 {
     return &b->virtio;
+}
+
+int blk_copy(const struct blk *b, int to, struct sm_error *err)
+{
+    int why = disk_copy(&b->disk, to);
+
+    errno = why;
+    return why == 0 ? 0 : err_sys(err, "cannot copy %s", b->name);
 }
 
 void blk_walk(struct state *s, void *object)

@@ -30,8 +30,8 @@
 struct blk;
 
 struct blk_config {
-    struct disk disk;
-    const char *id; /* what GET_ID says: up to 20 bytes; copied */
+    struct disk disk; /* taken, but for its files, if blk_new() succeeds */
+    const char *id;   /* what GET_ID says: up to 20 bytes; copied */
     /* Told of the first failure of the host's, on the I/O thread with the loop's lock held; or
      * NULL.
      */
@@ -43,8 +43,12 @@ struct blk_config {
 /* Before loop_start(), or from any thread without the lock. */
 int blk_new(const struct virtio_env *env, const struct blk_config *config, struct blk **out,
             struct sm_error *err);
-void blk_free(struct blk *b); /* NULL is fine; does not close the file */
+void blk_free(struct blk *b); /* NULL is fine; does not close the files */
 struct virtio *blk_virtio(struct blk *b);
+
+/* Write all that is on the disk into the empty file `to` (disk_copy), with the loop's lock held.
+ * SM_EIO, SM_ENOSPC: err names the disk. */
+int blk_copy(const struct blk *b, int to, struct sm_error *err);
 
 /* The walk (hw/state.h) besides the transport's; object: struct blk. */
 #define BLK_STATE_VERSION 1u

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -54,44 +55,163 @@ static void advance(struct iovec **iov, unsigned *n, size_t done)
     }
 }
 
-/* jail(loop): preadv */
-int disk_read(const struct disk *d, uint64_t offset, struct iovec *iov, unsigned n)
+int disk_init_over(struct disk *d, int fd, int base_fd, const char *name, struct sm_error *err)
 {
-    for (advance(&iov, &n, 0); n != 0;) {
-        ssize_t got = preadv(d->fd, iov, (int)n, (off_t)offset);
+    struct disk base;
+    int rc = disk_init(&base, base_fd, true, name, err);
 
-        if (got < 0 && errno == EINTR)
+    rc = rc != 0 ? rc : disk_init(d, fd, false, name, err);
+    if (rc != 0)
+        return rc;
+    if (base.bytes != d->bytes)
+        return err_set(err, SM_EINVAL, "%s is of another size than what it lies over", name);
+    d->base_fd = base_fd;
+    d->own = calloc((d->bytes / DISK_BLOCK + 64) / 64, sizeof *d->own);
+    return d->own != NULL ? 0 : err_set(err, SM_ENOMEM, "out of memory");
+}
+
+void disk_fini(struct disk *d)
+{
+    free(d->own);
+    d->own = NULL;
+}
+
+static bool is_own(const struct disk *d, uint64_t block)
+{
+    return d->own[block / 64] >> block % 64 & 1;
+}
+
+uint64_t disk_run(const struct disk *d, uint64_t offset, uint64_t len, bool *own)
+{
+    uint64_t block = offset / DISK_BLOCK, end = (offset + len + DISK_BLOCK - 1) / DISK_BLOCK;
+
+    *own = d->own == NULL || is_own(d, block);
+    if (d->own == NULL)
+        return len;
+    for (block++; block < end && is_own(d, block) == *own;)
+        block +=
+            block % 64 == 0 && end - block >= 64 && d->own[block / 64] == (*own ? UINT64_MAX : 0)
+                ? 64
+                : 1;
+    return block * DISK_BLOCK - offset < len ? block * DISK_BLOCK - offset : len;
+}
+
+static uint64_t total(const struct iovec *iov, unsigned n)
+{
+    uint64_t len = 0;
+
+    for (unsigned i = 0; i < n; i++)
+        len += iov[i].iov_len;
+    return len;
+}
+
+/* Read or write len bytes, which *iov has at least, and move on there. */
+/* jail(loop): preadv pwritev */
+static int transfer(int fd, bool writing, uint64_t offset, uint64_t len, struct iovec **iov,
+                    unsigned *n)
+{
+    while (len != 0) {
+        uint64_t have = 0, over;
+        unsigned use = 0;
+        ssize_t done;
+
+        advance(iov, n, 0);
+        while (have < len)
+            have += (*iov)[use++].iov_len;
+        over = have - len;
+        (*iov)[use - 1].iov_len -= over;
+        done = writing ? pwritev(fd, *iov, (int)use, (off_t)offset)
+                       : preadv(fd, *iov, (int)use, (off_t)offset);
+        (*iov)[use - 1].iov_len += over;
+        if (done < 0 && errno == EINTR)
             continue;
-        if (got <= 0)
-            return got < 0 ? errno : EIO;
-        offset += (uint64_t)got;
-        advance(&iov, &n, (size_t)got);
+        if (done <= 0)
+            return done < 0 ? errno : EIO;
+        advance(iov, n, (size_t)done);
+        offset += (uint64_t)done;
+        len -= (uint64_t)done;
     }
     return 0;
 }
 
-/* jail(loop): pwritev */
+/* ---- blocks of a base ---- */
+
+static void mark_own(const struct disk *d, uint64_t offset, uint64_t len)
+{
+    uint64_t end = (offset + len + DISK_BLOCK - 1) / DISK_BLOCK;
+
+    for (uint64_t i = offset / DISK_BLOCK; d->own != NULL && len != 0 && i < end; i++)
+        d->own[i / 64] |= 1ull << i % 64;
+}
+
+static int copy_block(const struct disk *d, uint64_t block)
+{
+    uint64_t at = block * DISK_BLOCK;
+    uint64_t len = d->bytes - at < DISK_BLOCK ? d->bytes - at : DISK_BLOCK;
+    uint8_t bytes[DISK_BLOCK];
+    struct iovec from = {bytes, len}, to = {bytes, len}, *iov = &from;
+    unsigned n = 1;
+    int why;
+
+    if (is_own(d, block))
+        return 0;
+    why = transfer(d->base_fd, false, at, len, &iov, &n);
+    iov = &to;
+    n = 1;
+    why = why != 0 ? why : transfer(d->fd, true, at, len, &iov, &n);
+    if (why == 0)
+        mark_own(d, at, len);
+    return why;
+}
+
+/* What is about to change only a part of its first and last block needs the rest of them. */
+static int own_edges(const struct disk *d, uint64_t offset, uint64_t len)
+{
+    uint64_t end = offset + len;
+    int why = 0;
+
+    if (d->own == NULL || len == 0)
+        return 0;
+    if (offset % DISK_BLOCK != 0)
+        why = copy_block(d, offset / DISK_BLOCK);
+    if (why == 0 && end % DISK_BLOCK != 0 && end != d->bytes)
+        why = copy_block(d, end / DISK_BLOCK);
+    return why;
+}
+
+/* ---- requests ---- */
+
+int disk_read(const struct disk *d, uint64_t offset, struct iovec *iov, unsigned n)
+{
+    uint64_t len = total(iov, n);
+    int why = 0;
+
+    while (len != 0 && why == 0) {
+        bool own;
+        uint64_t run = disk_run(d, offset, len, &own);
+
+        why = transfer(own ? d->fd : d->base_fd, false, offset, run, &iov, &n);
+        offset += run;
+        len -= run;
+    }
+    return why;
+}
+
 int disk_write(const struct disk *d, uint64_t offset, struct iovec *iov, unsigned n)
 {
-    if (d->read_only)
-        return EROFS;
-    for (advance(&iov, &n, 0); n != 0;) {
-        ssize_t put = pwritev(d->fd, iov, (int)n, (off_t)offset);
+    uint64_t len = total(iov, n);
+    int why = d->read_only ? EROFS : own_edges(d, offset, len);
 
-        if (put < 0 && errno == EINTR)
-            continue;
-        if (put <= 0)
-            return put < 0 ? errno : EIO;
-        offset += (uint64_t)put;
-        advance(&iov, &n, (size_t)put);
-    }
-    return 0;
+    why = why != 0 ? why : transfer(d->fd, true, offset, len, &iov, &n);
+    if (why == 0)
+        mark_own(d, offset, len);
+    return why;
 }
 
 /* jail(loop): fdatasync */
 int disk_flush(const struct disk *d)
 {
-    if (d->read_only)
+    if (d->read_only || d->own != NULL)
         return 0;
     while (fdatasync(d->fd) != 0)
         if (errno != EINTR)
@@ -102,11 +222,14 @@ int disk_flush(const struct disk *d)
 /* jail(loop): fallocate */
 static int allocate(const struct disk *d, int mode, uint64_t offset, uint64_t len)
 {
-    if (d->read_only)
-        return EROFS;
+    int why = d->read_only ? EROFS : own_edges(d, offset, len);
+
+    if (why != 0)
+        return why;
     while (fallocate(d->fd, mode | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)len) != 0)
         if (errno != EINTR)
             return errno;
+    mark_own(d, offset, len); /* each mode leaves zeros */
     return 0;
 }
 
