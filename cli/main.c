@@ -45,17 +45,22 @@ static const struct cmd commands[] = {
      logs_options, cmd_logs},
     {"snapshot", "Save a VM that runs in a new folder; it goes on.", "NAME DIR",
      "`run snapshot:DIR` starts VMs from it, as often as you like. Commands that ran lose their\n"
-     "streams there, and end; what they left in the background goes on. Prints how long the VM "
-     "stood\n"
-     "still.",
+     "streams there, and end; what they left in the background goes on. Volumes are saved, too: "
+     "each\n"
+     "VM from it begins with what was on them, and what it writes there is its own and ends with "
+     "it.\n"
+     "A VM with shared folders cannot be saved. Prints how long the VM stood still: longer by "
+     "copying\n"
+     "what is on its volumes where the file system shares no blocks (Btrfs and XFS do).",
      NULL, cmd_snapshot},
     {"fork", "Start clones of a VM that runs; it goes on.", "[OPTION...] NAME",
      "Each goes on from the same moment, in the background, with a host name, machine id and "
      "random\n"
      "numbers of its own; their names are printed. What runs in the background runs in each; the\n"
      "VM's command and those of `exec` lose their streams in the clones, and end there. A clone\n"
-     "lives until `stop`, which ends all of its processes. It has the VM's --engine. A VM with\n"
-     "volumes has no clones.",
+     "lives until `stop`, which ends all of its processes. It has the VM's --engine. Of volumes "
+     "each\n"
+     "has a copy that ends with it (see `snapshot`); a VM with shared folders has no clones.",
      fork_options, cmd_fork},
     {"stop", "End VMs: SIGTERM to the command, then the VM.", "[OPTION...] NAME...", NULL,
      stop_options, cmd_stop},

@@ -466,7 +466,7 @@ int sm_image_bake(sm_image *image, const struct sm_bake_config *config, char **p
  * SM_ENOTFOUND: no such folder, or a layer is missing; SM_ECORRUPT: damaged, truncated, or no
  * snapshot; SM_EUNSUPPORTED: of another version. sm_vm_start then says the same of the machine's
  * state, SM_EENGINE when this host's processor lacks something that the snapshot's has, and
- * SM_EINVAL when memory, vcpus or kernel are given and differ.
+ * SM_EINVAL when memory, vcpus or kernel are given and differ, or volumes where it has its own.
  */
 int sm_image_from_snapshot(sm_store *store, const char *folder, sm_image **out,
                            struct sm_error *err);
@@ -480,9 +480,15 @@ struct sm_snapshot_info {
  * sm_image_from_snapshot) these commands have lost their connection, and end; processes that they
  * left in the background go on. info may be NULL.
  *
- * SM_EINVAL: the folder exists; SM_EUNSUPPORTED: the VM has volumes; SM_EIO, SM_ENOTFOUND,
- * SM_ENOSPC: it cannot be written; SM_EGUEST, SM_EINTR, SM_EENGINE: the VM has ended; SM_ETIMEDOUT;
- * SM_ENOMEM.
+ * What is on the VM's disks (struct sm_volume) is in it: at once where the file system shares
+ * blocks (as Btrfs and XFS do) and they are on the same one; else the VM stands still for as long
+ * as it takes to copy what is there. In a VM that is started from it they are mounted as they were;
+ * what it writes on them is its own and gone with it. The volume itself is not touched by it, and
+ * need not be there any more.
+ *
+ * SM_EINVAL: the folder exists; SM_EUNSUPPORTED: the VM has folders of the host's; SM_EIO,
+ * SM_ENOTFOUND, SM_ENOSPC: it cannot be written, or a disk not be read; SM_EGUEST, SM_EINTR,
+ * SM_EENGINE: the VM has ended; SM_ETIMEDOUT; SM_ENOMEM.
  */
 int sm_vm_snapshot(sm_vm *vm, const char *folder, struct sm_snapshot_info *info,
                    struct sm_error *err);
@@ -501,10 +507,11 @@ int sm_image_from_vm(sm_vm *vm, sm_image **out, struct sm_snapshot_info *info,
  * n clones of a running VM, in clones[0] to clones[n - 1]: it stands still once, for as long as
  * info says, and goes on. Each clone has its own random numbers, host name and machine id, and the
  * right time, before anything runs in it. Processes in the background go on in each; commands that
- * run in the VM end in the clones, and connections into it are reset there. The clones are VMs like
- * any other, and may be forked; the VM may be freed before them. config: as of sm_vm_start for a
- * snapshot, for each of them, or NULL. They start at once, as many as the host has processors. All
- * of them start, or none. Errors as of sm_image_from_vm and sm_vm_start.
+ * run in the VM end in the clones, and connections into it are reset there. Disks are its own, too,
+ * and gone with it, as of sm_vm_snapshot. The clones are VMs like any other, and may be forked; the
+ * VM may be freed before them. config: as of sm_vm_start for a snapshot, for each of them, or NULL.
+ * They start at once, as many as the host has processors. All of them start, or none. Errors as of
+ * sm_image_from_vm and sm_vm_start.
  */
 int sm_vm_fork(sm_vm *vm, const struct sm_vm_config *config, uint32_t n, sm_vm **clones,
                struct sm_snapshot_info *info, struct sm_error *err);

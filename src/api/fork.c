@@ -21,7 +21,7 @@ SM_API int sm_image_from_vm(sm_vm *vm, sm_image **out, struct sm_snapshot_info *
     *out = NULL;
     if (info)
         *info = (struct sm_snapshot_info){0};
-    int rc = start_check_disks(vm, err);
+    int rc = start_check_folders(vm, err);
     rc = rc ? rc : start_capture(vm, &snapshot, &pause_ns, err);
     rc = rc ? rc : image_of_snapshot(vm->store, vm->data_dir, snapshot, out, err);
     if (!rc && info)

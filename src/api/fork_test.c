@@ -472,12 +472,12 @@ static void test_refusals(void **state)
     struct sm_vm_config config = SM_VM_CONFIG_INIT;
     struct sm_error err = {0};
     sm_vm *clones[2];
-    volume.source = "data";
+    volume.source = f->home;
     volume.path = "/data";
     config.volumes = volumes;
     sm_vm *vm = start(f, &config);
     assert_int_equal(sm_vm_fork(vm, NULL, 2, clones, NULL, &err), SM_EUNSUPPORTED);
-    assert_non_null(strstr(err.text, "volumes"));
+    assert_non_null(strstr(err.text, "shared folders"));
     assert_null(clones[0]);
     sm_vm_free(vm);
 

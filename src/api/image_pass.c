@@ -13,7 +13,8 @@
 #include "base/io.h"
 
 #define MAGIC "SMIMAGE1"
-enum { FILE_MANIFEST, FILE_STATE, FILE_RAM, FILE_BASE, FILES };
+#define FILES (1 + SNAPSHOT_FILES_MAX) /* the manifest, and snapshot_files() */
+#define FILES_MIN 3
 
 union room {
     struct cmsghdr align;
@@ -54,14 +55,13 @@ SM_API int sm_image_send(const sm_image *image, int socket, struct sm_error *err
             close(manifest);
         return rc;
     }
-    const int files[FILES] = {manifest, s->state_fd, s->ram_fd, s->base_fd};
-    int rc = send_files(socket, files, s->base_fd >= 0 ? FILES : FILES - 1, err);
+    int files[FILES] = {manifest};
+    int rc = send_files(socket, files, 1 + snapshot_files(s, files + 1), err);
     close(manifest);
     return rc;
 }
 
-/* files: -1 where there is none. */
-static int receive_files(int socket, int files[FILES], struct sm_error *err)
+static int receive_files(int socket, int files[FILES], unsigned *n_files, struct sm_error *err)
 {
     char magic[sizeof MAGIC] = {0};
     union room room;
@@ -72,8 +72,7 @@ static int receive_files(int socket, int files[FILES], struct sm_error *err)
                          .msg_controllen = sizeof room.bytes};
     unsigned n = 0;
     ssize_t got;
-    for (unsigned i = 0; i < FILES; i++)
-        files[i] = -1;
+    *n_files = 0;
     do
         got = recvmsg(socket, &msg, MSG_CMSG_CLOEXEC);
     while (got < 0 && errno == EINTR);
@@ -83,8 +82,9 @@ static int receive_files(int socket, int files[FILES], struct sm_error *err)
         if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
             for (; n < FILES && c->cmsg_len >= CMSG_LEN((n + 1) * sizeof(int)); n++)
                 memcpy(&files[n], CMSG_DATA(c) + n * sizeof(int), sizeof(int));
+    *n_files = n;
     if (got != (ssize_t)sizeof magic || memcmp(magic, MAGIC, sizeof magic) != 0 ||
-        msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC) || n < FILES - 1)
+        msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC) || n < FILES_MIN)
         return err_set(err, SM_ECORRUPT, "what came from the other process is no image");
     return 0;
 }
@@ -110,17 +110,16 @@ SM_API int sm_image_receive(sm_store *store, int socket, sm_image **out, struct 
     struct buf manifest = {0};
     struct snapshot *snapshot;
     int files[FILES];
+    unsigned n;
     *out = NULL;
-    int rc = receive_files(socket, files, err);
-    rc = rc ? rc : read_manifest(files[FILE_MANIFEST], &manifest, err);
+    int rc = receive_files(socket, files, &n, err);
+    rc = rc ? rc : read_manifest(files[0], &manifest, err);
     if (!rc) {
-        rc = snapshot_take(manifest.data, manifest.len, files[FILE_STATE], files[FILE_RAM],
-                           files[FILE_BASE], &snapshot, err);
-        files[FILE_STATE] = files[FILE_RAM] = files[FILE_BASE] = -1;
+        rc = snapshot_take(manifest.data, manifest.len, files + 1, n - 1, &snapshot, err);
+        n = 1;
     }
     buf_fini(&manifest);
-    for (unsigned i = 0; i < FILES; i++)
-        if (files[i] >= 0)
-            close(files[i]);
+    while (n-- > 0)
+        close(files[n]);
     return rc ? rc : image_of_snapshot(store->store, store->data_dir, snapshot, out, err);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * A snapshot of a VM that runs: it writes its memory, standing still meanwhile; then, as it goes
- * on, all is hashed and made durable and the folder gets its name, all of it or nothing.
+ * A snapshot of a VM that runs: it writes its memory and disks, standing still meanwhile; then, as
+ * it goes on, all is hashed and made durable and the folder gets its name, all of it or nothing.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -90,7 +90,7 @@ SM_API int sm_vm_snapshot(sm_vm *vm, const char *folder, struct sm_snapshot_info
     uint64_t pause_ns = 0;
     if (info)
         *info = (struct sm_snapshot_info){0};
-    int rc = start_check_disks(vm, err);
+    int rc = start_check_folders(vm, err);
     rc = rc ? rc : make_folder(folder, &temp, err);
     if (rc)
         return rc;

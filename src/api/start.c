@@ -218,7 +218,7 @@ int start_identity(struct worker *worker, const struct vm_volumes *volumes, int 
         .entropy = entropy,
         .entropy_len = sizeof entropy,
         .volumes = volumes->mounts,
-        .n_volumes = volumes->n,
+        .n_volumes = volumes->n_mounts,
     };
     rc = request_setup(fd, &setup, timeout_ms, err);
     explicit_bzero(entropy, sizeof entropy);
@@ -312,10 +312,10 @@ struct capture {
     uint64_t pause_ns;
 };
 
-static int capture(void *opaque, int ram_fd, struct sm_error *err)
+static int capture(void *opaque, const struct vm_files *files, struct sm_error *err)
 {
     struct capture *c = opaque;
-    return worker_capture(c->worker, ram_fd, &c->pause_ns, err);
+    return worker_capture(c->worker, files, &c->pause_ns, err);
 }
 
 static int save_state(void *opaque, int fd, const uint8_t digest[STATE_DIGEST_SIZE],
@@ -334,14 +334,13 @@ static struct snapshot_source source_of(const struct sm_vm *vm, struct capture *
                                     .base_digest = vm->base_digest};
 }
 
-int start_check_disks(const struct sm_vm *vm, struct sm_error *err)
+int start_check_folders(const struct sm_vm *vm, struct sm_error *err)
 {
     if (!vm->kept->n_volumes)
         return 0;
-    return err_set(
-        err, SM_EUNSUPPORTED,
-        "a VM with volumes cannot be saved or forked while it runs: what is on them would "
-        "not be what its memory says");
+    return err_set(err, SM_EUNSUPPORTED,
+                   "a VM with shared folders cannot be saved or forked: its open files are the "
+                   "host's; use volumes instead of folders, or `cp`");
 }
 
 int start_save(struct sm_vm *vm, const char *folder, uint64_t *pause_ns, struct sm_error *err)
@@ -357,17 +356,17 @@ int start_capture(struct sm_vm *vm, struct snapshot **out, uint64_t *pause_ns, s
 {
     struct capture c = {.worker = vm->worker};
     struct snapshot_source source = source_of(vm, &c);
-    int ram, state;
+    int files[SNAPSHOT_FILES_MAX], rc = 0;
+    unsigned n = 0, wanted = 2 + vm->kept->n_disks;
     *out = NULL;
-    int rc = store_temp_file(vm->store, &ram, err);
-    if (rc)
-        return rc;
-    rc = store_temp_file(vm->store, &state, err);
+    for (; n < wanted && !rc; n += rc == 0)
+        rc = store_temp_file(vm->store, &files[n], err);
     if (rc) {
-        close(ram);
+        while (n-- > 0)
+            close(files[n]);
         return rc;
     }
-    rc = snapshot_capture(vm->kept, &source, ram, state, out, err);
+    rc = snapshot_capture(vm->kept, &source, files, n, out, err);
     *pause_ns = c.pause_ns;
     return rc;
 }

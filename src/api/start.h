@@ -32,7 +32,8 @@ int start_key(const sm_image *image, struct start_files *f, const struct vm_conf
               const struct vm_volumes *volumes, char key[START_KEY_SIZE], struct sm_error *err);
 
 /* Tell a machine that has just been started who it is, give it entropy and the time, and have it
- * mount its volumes. Before any other process of the guest's runs. */
+ * mount its volumes, unless a snapshot has them mounted. Before any other process of the guest's
+ * runs. */
 int start_identity(struct worker *worker, const struct vm_volumes *volumes, int timeout_ms,
                    struct sm_error *err);
 
@@ -47,8 +48,8 @@ int start_save(struct sm_vm *vm, const char *folder, uint64_t *pause_ns, struct 
 /* The same into files without a name, which the snapshot alone keeps. */
 int start_capture(struct sm_vm *vm, struct snapshot **out, uint64_t *pause_ns,
                   struct sm_error *err);
-/* SM_EUNSUPPORTED for a VM whose disks change while it runs. */
-int start_check_disks(const struct sm_vm *vm, struct sm_error *err);
+/* SM_EUNSUPPORTED for a VM with folders, whose state is partly the host's. */
+int start_check_folders(const struct sm_vm *vm, struct sm_error *err);
 
 /*
  * Take a snapshot of a running VM into an empty folder, durably: memory made small, then a pause.

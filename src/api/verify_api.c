@@ -47,6 +47,8 @@ static int check_snapshot(void *opaque, const char *key, const char *path)
     if (rc == 0) {
         count_bytes(v, s->ram_fd);
         count_bytes(v, s->state_fd);
+        for (unsigned i = 0; i < s->n_disks; i++)
+            count_bytes(v, s->disks[i].fd);
         snapshot_free(s);
     } else if (rc != SM_EUNSUPPORTED) {
         bool repaired = v->config.repair && store_remove_snapshot(v->store, key, &bytes);

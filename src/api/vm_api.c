@@ -151,8 +151,16 @@ static void on_warning(void *opaque, const char *text)
 static int open_volumes(struct sm_vm *vm, struct start *s, struct sm_error *err)
 {
     const struct snapshot *snapshot = s->image->snapshot;
-    int rc = vm_volumes_open(&s->volumes, s->image->store, s->given.volumes, err);
-    if (!rc && snapshot && snapshot->n_volumes != s->volumes.n)
+    bool live = snapshot && snapshot->n_disks;
+    if (live && s->given.volumes && s->given.volumes[0])
+        return err_set(
+            err, SM_EINVAL,
+            "the snapshot has its own disks, %u of them, which each VM gets as they were "
+            "then: give no volumes",
+            snapshot->n_disks);
+    int rc = live ? vm_volumes_over(&s->volumes, s->image->store, snapshot, err)
+                  : vm_volumes_open(&s->volumes, s->image->store, s->given.volumes, err);
+    if (!rc && snapshot && !live && snapshot->n_volumes != s->volumes.n)
         rc = err_set(err, SM_EINVAL,
                      "a snapshot's volumes cannot be changed: it has %u, and %u are asked for",
                      snapshot->n_volumes, s->volumes.n);
@@ -163,6 +171,14 @@ static int open_volumes(struct sm_vm *vm, struct start *s, struct sm_error *err)
     s->config.warning = vm->warning ? on_warning : NULL;
     s->config.warning_opaque = vm;
     return rc;
+}
+
+static bool has_folders(const struct vm_config *config)
+{
+    bool found = false;
+    for (unsigned i = 0; i < config->n_volumes; i++)
+        found |= config->volumes[i].folder;
+    return found;
 }
 
 static int start_machine(struct sm_vm *vm, struct start *s, struct sm_error *err)
@@ -190,6 +206,8 @@ static int start_machine(struct sm_vm *vm, struct start *s, struct sm_error *err
             share(vm, s, key);
         }
     }
+    if (!rc && !has_folders(&s->config))
+        rc = snapshot_describe_disks(vm->kept, &s->config, err);
     return rc ? rc : start_identity(vm->worker, &s->volumes, left_ms(s), err);
 }
 

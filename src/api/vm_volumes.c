@@ -3,10 +3,12 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/proto.h"
 #include "api/api.h"
 #include "base/err.h"
+#include "base/io.h"
 
 _Static_assert(VM_MAX_VOLUMES == SM_VOLUMES_MAX && PROTO_VOLUMES_MAX == SM_VOLUMES_MAX,
                "a VM takes what the header says");
@@ -77,6 +79,41 @@ int vm_volumes_open(struct vm_volumes *v, struct store *store, const struct sm_v
         rc = v->n < VM_MAX_VOLUMES
                  ? take(v, store, *given, err)
                  : err_set(err, SM_EINVAL, "more than %d volumes", VM_MAX_VOLUMES);
+    v->n_mounts = v->n;
+    if (rc)
+        vm_volumes_close(v);
+    return rc;
+}
+
+static int lay_over(struct vm_volumes *v, struct store *store, const struct snapshot_disk *disk,
+                    struct sm_error *err)
+{
+    struct volume *open = &v->open[v->n];
+    struct vm_volume *vm = &v->vm[v->n];
+    char *name = io_format("%u of the snapshot", v->n);
+    int rc = name ? 0 : err_set(err, SM_ENOMEM, "out of memory");
+    open->fd = -1;
+    v->strings[v->n++][0] = name;
+    if (rc)
+        return rc;
+    if (disk->read_only) {
+        *vm = (struct vm_volume){.fd = disk->fd, .read_only = true, .name = name};
+        return 0;
+    }
+    rc = store_temp_file(store, &open->fd, err);
+    if (!rc && ftruncate(open->fd, (off_t)disk->bytes) != 0)
+        rc = err_sys(err, "cannot make a disk of %llu bytes", (unsigned long long)disk->bytes);
+    *vm = (struct vm_volume){.fd = open->fd, .over = true, .base_fd = disk->fd, .name = name};
+    return rc;
+}
+
+int vm_volumes_over(struct vm_volumes *v, struct store *store, const struct snapshot *snapshot,
+                    struct sm_error *err)
+{
+    int rc = 0;
+    *v = (struct vm_volumes){0};
+    for (unsigned i = 0; i < snapshot->n_disks && !rc; i++)
+        rc = lay_over(v, store, &snapshot->disks[i], err);
     if (rc)
         vm_volumes_close(v);
     return rc;

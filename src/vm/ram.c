@@ -117,17 +117,22 @@ int ram_save(const struct mem *m, int pagemap, int fd, struct sm_error *err)
     return save_all(&s, err);
 }
 
-static int digest_extent(int fd, uint64_t at, uint64_t end, uint8_t *buffer, struct hash *h,
-                         struct sm_error *err)
+static int digest_extent(int fd, uint64_t at, uint64_t end, const char *what, uint8_t *buffer,
+                         struct hash *h, struct sm_error *err)
 {
     while (at < end) {
         size_t want = end - at < CHUNK * PAGE ? (size_t)(end - at) : CHUNK * PAGE;
         ssize_t n = pread(fd, buffer, want, (off_t)at);
         if (n < 0 && errno == EINTR)
             continue;
+        if (n >= 0 && at + (uint64_t)n == end && n % (ssize_t)PAGE) {
+            size_t rest = PAGE - (size_t)n % PAGE;
+            memset(buffer + n, 0, rest);
+            n += (ssize_t)rest;
+        }
         if (n < (ssize_t)PAGE)
-            return n < 0 ? err_sys(err, "cannot read the guest's memory")
-                         : err_set(err, SM_ECORRUPT, "the memory file is truncated");
+            return n < 0 ? err_sys(err, "cannot read %s", what)
+                         : err_set(err, SM_ECORRUPT, "%s is truncated", what);
         for (ssize_t i = 0; i + (ssize_t)PAGE <= n; i += (ssize_t)PAGE)
             if (!ram_is_zero(buffer + i))
                 hash_page(h, (at + (uint64_t)i) / PAGE, buffer + i);
@@ -138,6 +143,12 @@ static int digest_extent(int fd, uint64_t at, uint64_t end, uint8_t *buffer, str
 
 int ram_digest(int fd, uint64_t size, char digest[DIGEST_STR_SIZE], struct sm_error *err)
 {
+    return pages_digest(fd, size, "the memory file", digest, err);
+}
+
+int pages_digest(int fd, uint64_t size, const char *what, char digest[DIGEST_STR_SIZE],
+                 struct sm_error *err)
+{
     struct hash *h = hash_new();
     uint8_t *buffer = aligned_alloc(PAGE, CHUNK * PAGE);
     int rc = h && buffer ? 0 : err_set(err, SM_ENOMEM, "out of memory");
@@ -146,12 +157,12 @@ int ram_digest(int fd, uint64_t size, char digest[DIGEST_STR_SIZE], struct sm_er
         if (start < 0 && errno == ENXIO)
             break;
         if (start < 0 || (end = lseek(fd, start, SEEK_HOLE)) < 0) {
-            rc = err_sys(err, "cannot read the guest's memory");
+            rc = err_sys(err, "cannot read %s", what);
             break;
         }
         uint64_t from = (uint64_t)start / PAGE * PAGE;
         uint64_t to = ((uint64_t)end + PAGE - 1) / PAGE * PAGE;
-        rc = digest_extent(fd, from < at ? at : from, to < size ? to : size, buffer, h, err);
+        rc = digest_extent(fd, from < at ? at : from, to < size ? to : size, what, buffer, h, err);
         at = to;
     }
     if (h)

@@ -33,6 +33,9 @@ int ram_share(struct mem *m, int pagemap, int fd, struct sm_error *err);
 
 /* The digest of such a file of size bytes. */
 int ram_digest(int fd, uint64_t size, char digest[DIGEST_STR_SIZE], struct sm_error *err);
+/* The same of any file, which `what` is; a last page that is not whole goes on with zeros. */
+int pages_digest(int fd, uint64_t size, const char *what, char digest[DIGEST_STR_SIZE],
+                 struct sm_error *err);
 
 /* Write what m's RAM has that its base has not into the empty file fd. over: what ram_lay() put
  * there, or NULL. pagemap as above; -1 means that all of RAM is written. */

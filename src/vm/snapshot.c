@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The folder of a snapshot. Saving goes RAM, manifest (which has RAM's digest), state (which has
- * the manifest's): each file vouches for the one before it.
+ * The folder of a snapshot. Saving goes RAM and disks, manifest (which has their digests), state
+ * (which has the manifest's): each file vouches for the ones before it.
  */
 #include "vm/snapshot.h"
 
@@ -9,13 +9,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/io.h"
 #include "cpu/model.h"
 #include "vm/ram.h"
 
-const char *const snapshot_names[] = {"ram", "base", "state", "manifest.json", NULL};
+static const char *const disk_names[] = {"disk0",  "disk1",  "disk2",  "disk3", "disk4",  "disk5",
+                                         "disk6",  "disk7",  "disk8",  "disk9", "disk10", "disk11",
+                                         "disk12", "disk13", "disk14", "disk15"};
+_Static_assert(sizeof disk_names / sizeof disk_names[0] == VM_MAX_VOLUMES, "each has a name");
+const char *const snapshot_names[] = {
+    "ram",    "base",   "state",  "manifest.json", "disk0",  "disk1",  "disk2",
+    "disk3",  "disk4",  "disk5",  "disk6",         "disk7",  "disk8",  "disk9",
+    "disk10", "disk11", "disk12", "disk13",        "disk14", "disk15", NULL};
 
 /* ---- saving ---- */
 
@@ -41,14 +49,11 @@ static int open_file(const char *dir, const char *name, int *fd, struct sm_error
     return rc;
 }
 
-static void close_files(int state, int ram, int base)
+static void close_files(const int *files, unsigned n)
 {
-    if (state >= 0)
-        close(state);
-    if (ram >= 0)
-        close(ram);
-    if (base >= 0)
-        close(base);
+    for (unsigned i = 0; i < n; i++)
+        if (files[i] >= 0)
+            close(files[i]);
 }
 
 /* Make a file durable that was written with this result, and close it. */
@@ -72,6 +77,16 @@ static int create_unnamed(const char *dir, int *fd, struct sm_error *err)
     return rc;
 }
 
+static int capture(const struct snapshot_source *from, const struct snapshot *s, int ram_fd,
+                   struct sm_error *err)
+{
+    int disks[VM_MAX_VOLUMES];
+    for (unsigned i = 0; i < s->n_disks; i++)
+        disks[i] = s->disks[i].fd;
+    const struct vm_files files = {.ram = ram_fd, .disks = disks, .n_disks = s->n_disks};
+    return from->capture(from->opaque, &files, err);
+}
+
 /* The digest takes longer than all else, and waits until the VM goes on. */
 static int write_whole(const struct snapshot_source *from, const char *dir, struct snapshot *s,
                        struct sm_error *err)
@@ -80,7 +95,7 @@ static int write_whole(const struct snapshot_source *from, const char *dir, stru
     int rc = create(dir, "ram", &fd, err);
     if (rc)
         return rc;
-    rc = from->capture(from->opaque, fd, err);
+    rc = capture(from, s, fd, err);
     rc = rc ? rc : ram_digest(fd, s->memory_bytes, s->ram_digest, err);
     return finish(fd, rc, dir, "ram", err);
 }
@@ -94,7 +109,7 @@ static int write_merged(const struct snapshot_source *from, const char *dir, str
     int rc = create_unnamed(dir, &delta, err);
     if (rc)
         return rc;
-    rc = from->capture(from->opaque, delta, err);
+    rc = capture(from, s, delta, err);
     rc = rc ? rc : create(dir, "ram", &fd, err);
     if (!rc) {
         rc = ram_merge(from->base_fd, delta, s->memory_bytes, fd, err);
@@ -113,7 +128,7 @@ static int write_delta(const struct snapshot_source *from, const char *dir, stru
     if (rc)
         return rc;
     strcpy(s->base_digest, from->base_digest);
-    rc = from->capture(from->opaque, fd, err);
+    rc = capture(from, s, fd, err);
     if (!rc && strcmp(s->base_digest, SNAPSHOT_UNHASHED) == 0)
         rc = ram_digest(from->base_fd, s->memory_bytes, s->base_digest, err);
     if (!rc && fsync(from->base_fd) != 0)
@@ -141,6 +156,43 @@ static int write_ram(const struct snapshot_source *from, const char *dir, struct
                                          : write_merged(from, dir, s, err);
 }
 
+/* ---- disks ---- */
+
+static int check_disk(const struct snapshot_disk *d, unsigned i, int code, struct sm_error *err)
+{
+    struct stat st;
+    if (fstat(d->fd, &st) != 0)
+        return err_sys(err, "cannot look at %s", disk_names[i]);
+    if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != d->bytes)
+        return err_set(err, code, "%s is truncated, or another machine's", disk_names[i]);
+    return 0;
+}
+
+/* What capture has written. */
+static int finish_disk(struct snapshot_disk *d, unsigned i, int rc, const char *dir,
+                       struct sm_error *err)
+{
+    rc = rc ? rc : check_disk(d, i, SM_EIO, err);
+    rc = rc ? rc : pages_digest(d->fd, d->bytes, disk_names[i], d->digest, err);
+    rc = finish(d->fd, rc, dir, disk_names[i], err);
+    d->fd = -1;
+    return rc;
+}
+
+/* The files are there before the VM stands still. */
+static int write_memory(const struct snapshot_source *from, const char *dir, struct snapshot *s,
+                        struct sm_error *err)
+{
+    unsigned made = 0;
+    int rc = 0;
+    for (; made < s->n_disks && !rc; made += rc == 0)
+        rc = create(dir, disk_names[made], &s->disks[made].fd, err);
+    rc = rc ? rc : write_ram(from, dir, s, err);
+    for (unsigned i = 0; i < made; i++)
+        rc = finish_disk(&s->disks[i], i, rc, dir, err);
+    return rc;
+}
+
 static int write_state(const struct snapshot_source *from, const char *dir, const uint8_t *digest,
                        struct sm_error *err)
 {
@@ -165,6 +217,8 @@ static struct snapshot *new_snapshot(void)
     struct snapshot *s = calloc(1, sizeof *s);
     if (s)
         s->ram_fd = s->state_fd = s->base_fd = -1;
+    for (unsigned i = 0; s && i < VM_MAX_VOLUMES; i++)
+        s->disks[i].fd = -1;
     return s;
 }
 
@@ -190,12 +244,28 @@ int snapshot_describe(const struct vm_config *config, const char *const *layer_i
     return 0;
 }
 
+int snapshot_describe_disks(struct snapshot *s, const struct vm_config *config,
+                            struct sm_error *err)
+{
+    struct stat st;
+    for (unsigned i = 0; i < config->n_volumes; i++) {
+        if (fstat(config->volumes[i].fd, &st) != 0)
+            return err_sys(err, "volume %s cannot be used", config->volumes[i].name);
+        s->disks[i].bytes = (uint64_t)st.st_size;
+        s->disks[i].read_only = config->volumes[i].read_only;
+        strcpy(s->disks[i].digest, SNAPSHOT_UNHASHED);
+    }
+    s->n_disks = config->n_volumes;
+    s->n_volumes = 0;
+    return 0;
+}
+
 int snapshot_save(const struct snapshot *machine, const struct snapshot_source *from,
                   const char *dir, struct sm_error *err)
 {
     struct snapshot s = *machine; /* borrows all of it; without a base */
     char *manifest = NULL;
-    int rc = write_ram(from, dir, &s, err);
+    int rc = write_memory(from, dir, &s, err);
     rc = rc ? rc : snapshot_manifest_build(&s, &manifest, err);
     if (!rc) {
         hash_bytes_raw(manifest, strlen(manifest), s.digest);
@@ -206,29 +276,32 @@ int snapshot_save(const struct snapshot *machine, const struct snapshot_source *
     return rc;
 }
 
-int snapshot_capture(const struct snapshot *machine, const struct snapshot_source *from, int ram_fd,
-                     int state_fd, struct snapshot **out, struct sm_error *err)
+int snapshot_capture(const struct snapshot *machine, const struct snapshot_source *from,
+                     const int *files, unsigned n, struct snapshot **out, struct sm_error *err)
 {
     struct snapshot s = *machine; /* borrows all of it */
     char *manifest = NULL;
-    int base = -1, rc = 0;
+    int all[SNAPSHOT_FILES_MAX] = {files[0], files[1]}, rc = 0;
+    unsigned n_all = 2;
     *out = NULL;
     strcpy(s.ram_digest, SNAPSHOT_UNHASHED);
     if (from->base_fd >= 0) {
         strcpy(s.base_digest, from->base_digest);
-        base = fcntl(from->base_fd, F_DUPFD_CLOEXEC, 0);
-        rc = base < 0 ? err_sys(err, "cannot keep the memory file open") : 0;
+        all[n_all] = fcntl(from->base_fd, F_DUPFD_CLOEXEC, 0);
+        rc = all[n_all++] < 0 ? err_sys(err, "cannot keep the memory file open") : 0;
     }
-    rc = rc ? rc : from->capture(from->opaque, ram_fd, err);
+    for (unsigned i = 2; i < n; i++)
+        s.disks[i - 2].fd = all[n_all++] = files[i];
+    rc = rc ? rc : capture(from, &s, files[1], err);
     rc = rc ? rc : snapshot_manifest_build(&s, &manifest, err);
     if (!rc) {
         hash_bytes_raw(manifest, strlen(manifest), s.digest);
-        rc = from->state(from->opaque, state_fd, s.digest, err);
+        rc = from->state(from->opaque, files[0], s.digest, err);
     }
     if (rc)
-        close_files(state_fd, ram_fd, base);
+        close_files(all, n_all);
     else
-        rc = snapshot_take(manifest, strlen(manifest), state_fd, ram_fd, base, out, err);
+        rc = snapshot_take(manifest, strlen(manifest), all, n_all, out, err);
     free(manifest);
     return rc;
 }
@@ -277,45 +350,73 @@ static int check_ram(const struct snapshot *s, struct sm_error *err)
     return check_digest(rc, digest, s->base_digest, "the base", err);
 }
 
-/* Take the files of what the manifest was read into, and check them. */
-static int take_files(struct snapshot *s, int state, int ram, int base, struct sm_error *err)
+static int check_all(const struct snapshot *s, struct sm_error *err)
 {
-    int rc = snapshot_read(s, state, ram, base, err);
+    char digest[DIGEST_STR_SIZE];
+    int rc = check_ram(s, err);
+    for (unsigned i = 0; i < s->n_disks && !rc; i++) {
+        const struct snapshot_disk *d = &s->disks[i];
+        rc = pages_digest(d->fd, d->bytes, disk_names[i], digest, err);
+        rc = check_digest(rc, digest, d->digest, disk_names[i], err);
+    }
+    return rc;
+}
+
+/* Take the n files of what the manifest was read into, and check them. */
+static int take_files(struct snapshot *s, const int *files, unsigned n, struct sm_error *err)
+{
+    unsigned has_base = s->base_digest[0] != 0;
+    if (n != 2 + has_base + s->n_disks) {
+        close_files(files, n);
+        return err_set(err, SM_ECORRUPT, "the snapshot's base or a disk is missing, or not its");
+    }
+    for (unsigned i = 0; i < s->n_disks; i++)
+        s->disks[i].fd = files[2 + has_base + i];
+    int base = has_base ? files[2] : -1;
+    int rc = snapshot_read(s, files[0], files[1], base, err);
+    for (unsigned i = 0; i < s->n_disks && !rc; i++)
+        rc = check_disk(&s->disks[i], i, SM_ECORRUPT, err);
     struct state_file *file = malloc(sizeof *file);
     struct delta *delta = malloc(sizeof *delta);
     if (!rc && (!file || !delta))
         rc = err_set(err, SM_ENOMEM, "out of memory");
     rc = rc ? rc : state_open(file, s->state.data, s->state.len, s->digest, err);
     if (!rc && base >= 0)
-        rc = delta_read(delta, ram, s->memory_bytes, err);
+        rc = delta_read(delta, files[1], s->memory_bytes, err);
     free(delta);
     free(file);
     return rc;
 }
 
-static int open_files(const char *dir, bool verify_ram, struct snapshot *s, struct sm_error *err)
+static int open_files(const char *dir, bool verify, struct snapshot *s, struct sm_error *err)
 {
-    int state = -1, ram = -1, base = -1;
+    const char *names[SNAPSHOT_FILES_MAX] = {"state", "ram"};
+    int files[SNAPSHOT_FILES_MAX];
+    unsigned wanted = 2, n = 0;
     int rc = open_manifest(dir, s, err);
-    rc = rc ? rc : open_file(dir, "state", &state, err);
-    rc = rc ? rc : open_file(dir, "ram", &ram, err);
     if (!rc && s->base_digest[0])
-        rc = open_file(dir, "base", &base, err);
+        names[wanted++] = "base";
+    for (unsigned i = 0; !rc && i < s->n_disks; i++)
+        names[wanted++] = disk_names[i];
+    while (!rc && n < wanted) {
+        rc = open_file(dir, names[n], &files[n], err);
+        n += rc == 0;
+    }
     if (rc) {
-        close_files(state, ram, base);
+        close_files(files, n);
         return rc;
     }
-    rc = take_files(s, state, ram, base, err);
-    return rc || !verify_ram ? rc : check_ram(s, err);
+    rc = take_files(s, files, n, err);
+    return rc || !verify ? rc : check_all(s, err);
 }
 
-int snapshot_open(const char *dir, bool verify_ram, struct snapshot **out, struct sm_error *err)
+int snapshot_open(const char *dir, bool verify, struct snapshot **out, struct sm_error *err)
 {
     struct snapshot *s = new_snapshot();
     *out = NULL;
     if (!s)
         return err_set(err, SM_ENOMEM, "out of memory");
-    int rc = open_files(dir, verify_ram, s, err);
+    int rc = open_files(dir, verify, s, err);
     if (rc) {
         snapshot_free(s);
         return err_wrap(err, rc, "snapshot %.200s", dir);
@@ -324,7 +425,7 @@ int snapshot_open(const char *dir, bool verify_ram, struct snapshot **out, struc
     return 0;
 }
 
-int snapshot_take(const void *manifest, size_t len, int state_fd, int ram_fd, int base_fd,
+int snapshot_take(const void *manifest, size_t len, const int *files, unsigned n,
                   struct snapshot **out, struct sm_error *err)
 {
     struct snapshot *s = *out = new_snapshot();
@@ -332,12 +433,10 @@ int snapshot_take(const void *manifest, size_t len, int state_fd, int ram_fd, in
     if (!s || buf_append(&s->manifest, manifest, len) != 0)
         rc = err_set(err, SM_ENOMEM, "out of memory");
     rc = rc ? rc : read_manifest(s, err);
-    if (!rc && (s->base_digest[0] != 0) != (base_fd >= 0))
-        rc = err_set(err, SM_ECORRUPT, "the snapshot's base is missing, or it has none");
     if (rc)
-        close_files(state_fd, ram_fd, base_fd);
+        close_files(files, n);
     else
-        rc = take_files(s, state_fd, ram_fd, base_fd, err);
+        rc = take_files(s, files, n, err);
     if (rc) {
         snapshot_free(s);
         *out = NULL;
@@ -345,11 +444,26 @@ int snapshot_take(const void *manifest, size_t len, int state_fd, int ram_fd, in
     return rc;
 }
 
+unsigned snapshot_files(const struct snapshot *s, int files[SNAPSHOT_FILES_MAX])
+{
+    unsigned n = 0;
+    files[n++] = s->state_fd;
+    files[n++] = s->ram_fd;
+    if (s->base_fd >= 0)
+        files[n++] = s->base_fd;
+    for (unsigned i = 0; i < s->n_disks; i++)
+        files[n++] = s->disks[i].fd;
+    return n;
+}
+
 void snapshot_free(struct snapshot *s)
 {
     if (!s)
         return;
-    close_files(s->state_fd, s->ram_fd, s->base_fd);
+    const int files[] = {s->state_fd, s->ram_fd, s->base_fd};
+    close_files(files, 3);
+    for (unsigned i = 0; i < s->n_disks; i++)
+        close_files(&s->disks[i].fd, 1);
     free(s->layer_ids);
     json_decref(s->document);
     buf_fini(&s->manifest);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/json_doc.h"
+#include "host/disk.h"
 #include "vm/snapshot.h"
 
 #define WHAT "the snapshot's manifest"
@@ -16,16 +17,34 @@ static json_t *layer_list(const struct snapshot *s)
     return list;
 }
 
+static json_t *disk_list(const struct snapshot *s)
+{
+    json_t *list = json_array();
+    for (unsigned i = 0; list && i < s->n_disks; i++) {
+        const struct snapshot_disk *d = &s->disks[i];
+        json_t *one = json_pack("{s:I, s:b, s:s}", "bytes", (json_int_t)d->bytes, "read_only",
+                                d->read_only, "digest", d->digest);
+        if (json_array_append_new(list, one) != 0) {
+            json_decref(list);
+            list = NULL;
+        }
+    }
+    return list;
+}
+
 int snapshot_manifest_build(const struct snapshot *s, char **text, struct sm_error *err)
 {
     json_t *doc =
         json_pack("{s:i, s:I, s:i, s:s, s:s, s:o, s:i, s:s, s:O}", "format",
-                  s->base_digest[0] ? SNAPSHOT_FORMAT_BASE : SNAPSHOT_FORMAT, "memory",
-                  (json_int_t)s->memory_bytes, "vcpus", (int)s->vcpus, "cpu_model", s->cpu_model,
-                  "cpu_vendor", s->cpu_vendor, "layers", layer_list(s), "volumes",
+                  s->n_disks          ? SNAPSHOT_FORMAT_DISKS
+                  : s->base_digest[0] ? SNAPSHOT_FORMAT_BASE
+                                      : SNAPSHOT_FORMAT,
+                  "memory", (json_int_t)s->memory_bytes, "vcpus", (int)s->vcpus, "cpu_model",
+                  s->cpu_model, "cpu_vendor", s->cpu_vendor, "layers", layer_list(s), "volumes",
                   (int)s->n_volumes, "ram_digest", s->ram_digest, "document", s->document);
-    if (doc && s->base_digest[0] &&
-        json_object_set_new(doc, "base_digest", json_string(s->base_digest)) != 0) {
+    if (doc && ((s->base_digest[0] &&
+                 json_object_set_new(doc, "base_digest", json_string(s->base_digest)) != 0) ||
+                (s->n_disks && json_object_set_new(doc, "disks", disk_list(s)) != 0))) {
         json_decref(doc);
         doc = NULL;
     }
@@ -89,18 +108,53 @@ static int take_digest(const json_t *doc, const char *key, char out[DIGEST_STR_S
     return rc || digest_valid(out) ? rc : bad(err, key);
 }
 
+static int take_disk(const json_t *doc, struct snapshot_disk *d, struct sm_error *err)
+{
+    const json_t *read_only = json_object_get(doc, "read_only");
+    int64_t bytes;
+    int rc = take_number(doc, "bytes", 1, INT64_MAX, &bytes, err);
+    if (!rc && bytes % DISK_SECTOR)
+        rc = bad(err, "bytes");
+    if (!rc && !json_is_boolean(read_only))
+        rc = bad(err, "read_only");
+    rc = rc ? rc : take_digest(doc, "digest", d->digest, err);
+    d->bytes = rc ? 0 : (uint64_t)bytes;
+    d->read_only = json_is_true(read_only);
+    return rc;
+}
+
+static int take_disks(const json_t *doc, struct snapshot *s, struct sm_error *err)
+{
+    json_t *list;
+    int rc = json_doc_array(doc, "disks", WHAT, &list, err);
+    if (rc)
+        return rc;
+    size_t n = json_array_size(list);
+    if (!list || n < 1 || n > VM_MAX_VOLUMES)
+        return bad(err, "disks");
+    for (size_t i = 0; i < n && !rc; i++) {
+        const json_t *one = json_array_get(list, i);
+        rc = json_is_object(one) ? take_disk(one, &s->disks[i], err) : bad(err, "disks");
+    }
+    s->n_disks = rc ? 0 : (unsigned)n;
+    return rc;
+}
+
 /* And what only one of the formats has. */
 static int take_format(const json_t *doc, struct snapshot *s, struct sm_error *err)
 {
     int64_t format;
     int rc = take_number(doc, "format", 1, INT32_MAX, &format, err);
-    if (!rc && format > SNAPSHOT_FORMAT_BASE)
+    if (!rc && format > SNAPSHOT_FORMAT_DISKS)
         rc =
             err_set(err, SM_EUNSUPPORTED,
                     "the snapshot has format version %d; this version reads 1 to %d: bake it again",
-                    (int)format, SNAPSHOT_FORMAT_BASE);
-    if (!rc && format == SNAPSHOT_FORMAT_BASE)
+                    (int)format, SNAPSHOT_FORMAT_DISKS);
+    if (!rc && (format == SNAPSHOT_FORMAT_BASE ||
+                (format == SNAPSHOT_FORMAT_DISKS && json_object_get(doc, "base_digest"))))
         rc = take_digest(doc, "base_digest", s->base_digest, err);
+    if (!rc && format == SNAPSHOT_FORMAT_DISKS)
+        rc = take_disks(doc, s, err);
     return rc;
 }
 
@@ -116,7 +170,7 @@ static int take_all(const json_t *doc, struct snapshot *s, struct sm_error *err)
     rc = rc ? rc : take_digest(doc, "ram_digest", s->ram_digest, err);
     rc = rc ? rc : take_layers(doc, s, err);
     if (!rc && json_object_get(doc, "volumes"))
-        rc = take_number(doc, "volumes", 0, VM_MAX_VOLUMES, &volumes, err);
+        rc = take_number(doc, "volumes", 0, s->n_disks ? 0 : VM_MAX_VOLUMES, &volumes, err);
     rc = rc ? rc : json_doc_object(doc, "document", WHAT, &document, err);
     if (rc)
         return rc;

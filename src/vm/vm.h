@@ -37,6 +37,8 @@ struct vm_volume {
     int fd;         /* borrowed, until the VM is freed: a regular file, or a folder (O_PATH) */
     bool read_only; /* else it is open for writing, too */
     bool folder;
+    bool over;         /* fd has only a hole: the disk begins as base_fd's, which stays as it is */
+    int base_fd;       /* borrowed, likewise; of no meaning without over */
     uint32_t uid, gid; /* of a folder: the guest's, who owns the files of the user who runs this */
     const char *name;  /* for messages; copied */
 };

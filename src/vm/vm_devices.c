@@ -100,9 +100,14 @@ static int add_volume(struct vm *vm, const struct vm_config *config, const struc
         .id = id, .name = name, .on_error = config->warning, .opaque = config->warning_opaque};
     snprintf(id, sizeof id, "sm%u", vm->n_volumes + vm->n_folders);
     snprintf(name, sizeof name, "volume %s", volume->name);
-    int rc = disk_init(&blk.disk, volume->fd, volume->read_only, name, err);
-    rc = rc ? rc : next_env(vm, &env, err);
+    int rc = volume->over ? disk_init_over(&blk.disk, volume->fd, volume->base_fd, name, err)
+                          : disk_init(&blk.disk, volume->fd, volume->read_only, name, err);
+    if (rc)
+        return rc;
+    rc = next_env(vm, &env, err);
     rc = rc ? rc : blk_new(&env, &blk, &vm->volumes[vm->n_volumes], err);
+    if (rc)
+        disk_fini(&blk.disk);
     return rc ? rc : plug(vm, blk_virtio(vm->volumes[vm->n_volumes++]), err);
 }
 

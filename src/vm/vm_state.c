@@ -72,14 +72,27 @@ static int build_state(struct vm *vm, struct buf *file, struct sm_error *err)
     return rc;
 }
 
-int vm_capture(struct vm *vm, int ram_fd, struct buf *state, uint64_t *pause_ns,
+/* Each request is done or has not begun (blk.h), so files and queues agree. */
+static int copy_disks(struct vm *vm, const int *disk_fds, unsigned n, struct sm_error *err)
+{
+    int rc = 0;
+    if (n && n != vm->n_volumes)
+        return err_set(err, SM_EINVAL, "%u files for %u disks", n, vm->n_volumes);
+    for (unsigned i = 0; i < n && !rc; i++)
+        rc = blk_copy(vm->volumes[i], disk_fds[i], err);
+    return rc;
+}
+
+int vm_capture(struct vm *vm, const struct vm_files *files, struct buf *state, uint64_t *pause_ns,
                struct sm_error *err)
 {
+    int ram_fd = files->ram;
     uint64_t began = clock_ns();
     int rc = vm_pause(vm, err);
     if (rc)
         return rc;
     rc = build_state(vm, state, err);
+    rc = rc ? rc : copy_disks(vm, files->disks, files->n_disks, err);
     if (!rc)
         rc = vm->mem->from_file ? ram_save_delta(vm->mem, vm->pagemap_fd, vm->over, ram_fd, err)
                                 : ram_save(vm->mem, vm->pagemap_fd, ram_fd, err);

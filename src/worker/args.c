@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,9 +70,10 @@ static void add_volumes(struct args *a, const struct vm_config *config)
     int fd = !s ? CONTROL_FD : s->base_fd >= 0 ? CONTROL_BASE_FD : CONTROL_RAM_FD;
     for (unsigned i = 0; i < config->n_volumes; i++) {
         const struct vm_volume *v = &config->volumes[i];
-        const char *how = v->read_only ? "ro" : "rw";
+        const char *how = v->over ? "over" : v->read_only ? "ro" : "rw";
         char *text = v->folder ? io_format("%d:%s:%u:%u:%s", ++fd, how, v->uid, v->gid, v->name)
                                : io_format("%d:%s:%s", ++fd, how, v->name);
+        fd += v->over;
         add(a, v->folder ? "folder" : "volume", text ? text : "");
         if (!text)
             a->n = ARGS_MAX;
@@ -232,7 +234,8 @@ static int take_owner(struct vm_volume *v)
     return 0;
 }
 
-/* FD:ro:NAME or FD:rw:NAME; with the owner before NAME for a folder. */
+/* FD:HOW:NAME, in which HOW is "ro", "rw", or "over" for a disk that lies over FD + 1; with the
+ * owner before NAME for a folder. */
 static int take_volume(struct args_machine *m, unsigned which, const char *name, const char *value,
                        struct sm_error *err)
 {
@@ -241,11 +244,14 @@ static int take_volume(struct args_machine *m, unsigned which, const char *name,
     if (m->config.n_volumes == VM_MAX_VOLUMES)
         return err_set(err, SM_EINVAL, "more than %d volumes", VM_MAX_VOLUMES);
     v->fd = (int)strtol(value, &end, 10);
-    v->read_only = strncmp(end, ":ro:", 4) == 0;
-    if (v->fd <= CONTROL_FD || (!v->read_only && strncmp(end, ":rw:", 4) != 0))
-        return err_set(err, SM_EINVAL, "--%s=%.40s is none", name, value);
-    v->name = end + 4;
     v->folder = which == ARG_FOLDER;
+    v->read_only = strncmp(end, ":ro:", 4) == 0;
+    v->over = strncmp(end, ":over:", 6) == 0;
+    if (v->fd <= CONTROL_FD || v->fd == INT_MAX || (v->over && v->folder) ||
+        (!v->over && !v->read_only && strncmp(end, ":rw:", 4) != 0))
+        return err_set(err, SM_EINVAL, "--%s=%.40s is none", name, value);
+    v->name = end + (v->over ? 6 : 4);
+    v->base_fd = v->over ? v->fd + 1 : -1;
     if (v->folder && take_owner(v) != 0)
         return err_set(err, SM_EINVAL, "--%s=%.40s is none", name, value);
     m->config.n_volumes++;

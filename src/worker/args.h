@@ -18,7 +18,7 @@ struct args {
 
 /* argv of the worker for a VM. The console callback becomes a flag; of a snapshot only digest,
  * cpu_vendor and whether it has a base are in it, as its files are passed; a volume is its
- * descriptor's number there. */
+ * descriptor's number there; what it lies over has the next. */
 int args_make(struct args *a, const char *program, const struct vm_config *config,
               struct sm_error *err);
 void args_fini(struct args *a);

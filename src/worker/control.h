@@ -17,7 +17,7 @@
 #include "base/err.h"
 
 /* Descriptors in the worker: its end of the pair; the files of the snapshot, if there is one, and
- * its base, if that has one; then the volumes. */
+ * its base, if that has one; then the volumes, each followed by what it lies over, if it does. */
 enum { CONTROL_FD = 3, CONTROL_STATE_FD, CONTROL_RAM_FD, CONTROL_BASE_FD };
 #define CONTROL_PROBE                                                                              \
     "--jail" /* only argument of a worker that shall say READY from its jail, and go */
@@ -35,7 +35,9 @@ enum control_type {
     /* Of the owner. Without a word on it, the reply says only how it went. */
     CONTROL_CONNECT,    /* arg: the guest's vsock port. Reply: with a stream socket */
     CONTROL_STREAMS,    /* Reply: arg: streams into the guest that it has not let go of yet */
-    CONTROL_CAPTURE,    /* with an empty file, for RAM. Reply: arg: microseconds of pause */
+    CONTROL_DISK,       /* with an empty file, which the next CAPTURE uses up, for disk arg */
+    CONTROL_CAPTURE,    /* with an empty file, for RAM; arg: number of DISKs before it. Reply: arg:
+                           microseconds of pause */
     CONTROL_SHARE,      /* as vm_share; with the memory file, if there is one */
     CONTROL_SAVE_STATE, /* of the latest CAPTURE, once; with an empty file; text: the
                            STATE_DIGEST_SIZE bytes of a digest */

@@ -10,7 +10,7 @@ struct process {
     int control; /* owned: our end of the socket pair */
 };
 
-#define PROCESS_MAX_FILES 21 /* of a snapshot, and volumes */
+#define PROCESS_MAX_FILES 35 /* of a snapshot, and two of each volume */
 
 /*
  * Start a program with argv, no environment, its end of a socket pair as CONTROL_FD, copies of n

@@ -57,17 +57,47 @@ void serve_warning(void *opaque, const char *text)
     tell(&m, -1);
 }
 
+/* What requests leave for later ones. */
+struct session {
+    struct vm *vm;
+    struct buf state;          /* what was captured and not yet saved */
+    int disks[VM_MAX_VOLUMES]; /* owned: for the next capture; -1: none */
+};
+
 struct answer {
     struct control_msg msg;
     int fd; /* -1: none */
 };
 
-static int capture(struct vm *vm, int fd, struct buf *state, struct answer *reply,
+static int keep_disk(struct session *s, uint32_t index, int *fd, struct sm_error *err)
+{
+    if (index >= VM_MAX_VOLUMES || *fd < 0)
+        return err_set(err, SM_EINVAL, "file %u for a disk is none", index);
+    if (s->disks[index] >= 0) /* of a request that was given up */
+        close(s->disks[index]);
+    s->disks[index] = *fd;
+    *fd = -1;
+    return 0;
+}
+
+static void drop_disks(struct session *s)
+{
+    for (unsigned i = 0; i < VM_MAX_VOLUMES; i++) {
+        if (s->disks[i] >= 0)
+            close(s->disks[i]);
+        s->disks[i] = -1;
+    }
+}
+
+static int capture(struct session *s, uint32_t n_disks, int fd, struct answer *reply,
                    struct sm_error *err)
 {
+    struct vm_files files = {.ram = fd, .disks = s->disks, .n_disks = n_disks};
     uint64_t pause_ns = 0;
-    buf_fini(state);
-    int rc = vm_capture(vm, fd, state, &pause_ns, err);
+    int rc = n_disks <= VM_MAX_VOLUMES ? 0 : err_set(err, SM_EINVAL, "%u disks", n_disks);
+    buf_fini(&s->state);
+    rc = rc ? rc : vm_capture(s->vm, &files, &s->state, &pause_ns, err);
+    drop_disks(s);
     reply->msg.arg = pause_ns / 1000 < UINT32_MAX ? (uint32_t)(pause_ns / 1000) : UINT32_MAX;
     return rc;
 }
@@ -85,22 +115,24 @@ static int save_state(const struct control_msg *m, int fd, struct buf *state, st
     return rc;
 }
 
-/* state: what was captured and not yet saved. */
-static int answer(struct vm *vm, const struct control_msg *m, int fd, struct buf *state,
-                  struct answer *reply, struct sm_error *err)
+/* *fd: what came with the request; -1 when it is kept. */
+static int answer(struct session *s, const struct control_msg *m, int *fd, struct answer *reply,
+                  struct sm_error *err)
 {
     switch (m->type) {
     case CONTROL_CONNECT:
-        return vm_connect(vm, m->arg, &reply->fd, err);
+        return vm_connect(s->vm, m->arg, &reply->fd, err);
     case CONTROL_STREAMS:
-        reply->msg.arg = vm_streams(vm);
+        reply->msg.arg = vm_streams(s->vm);
         return 0;
+    case CONTROL_DISK:
+        return keep_disk(s, m->arg, fd, err);
     case CONTROL_CAPTURE:
-        return capture(vm, fd, state, reply, err);
+        return capture(s, m->arg, *fd, reply, err);
     case CONTROL_SHARE:
-        return vm_share(vm, fd, err);
+        return vm_share(s->vm, *fd, err);
     case CONTROL_SAVE_STATE:
-        return save_state(m, fd, state, err);
+        return save_state(m, *fd, &s->state, err);
     }
     return err_set(err, SM_EINVAL, "request %u is unknown", m->type);
 }
@@ -120,7 +152,9 @@ _Noreturn void serve(struct vm *vm)
 {
     struct pollfd p[2] = {{.fd = CONTROL_FD, .events = POLLIN},
                           {.fd = vm_end_fd(vm), .events = POLLIN}};
-    struct buf state = {0};
+    struct session session = {.vm = vm};
+    for (unsigned i = 0; i < VM_MAX_VOLUMES; i++)
+        session.disks[i] = -1;
     for (;;) {
         struct control_msg m;
         struct answer reply = {.msg.type = CONTROL_REPLY, .fd = -1};
@@ -136,7 +170,7 @@ _Noreturn void serve(struct vm *vm)
         if (control_receive(CONTROL_FD, &m, &fd) <= 0)
             _exit(0);
         reply.msg.id = m.id;
-        int rc = answer(vm, &m, fd, &state, &reply, &err);
+        int rc = answer(&session, &m, &fd, &reply, &err);
         if (rc)
             control_set_error(&reply.msg, rc, &err);
         tell(&reply.msg, reply.fd);

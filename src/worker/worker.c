@@ -101,7 +101,7 @@ static int start_reader(struct worker *w, struct sm_error *err)
 /* What the process gets besides its socket, in the order of control.h. */
 static unsigned list_files(const struct vm_config *config, int files[PROCESS_MAX_FILES])
 {
-    _Static_assert(PROCESS_MAX_FILES >= 3 + VM_MAX_VOLUMES, "all fit");
+    _Static_assert(PROCESS_MAX_FILES >= 3 + 2 * VM_MAX_VOLUMES, "all fit");
     unsigned n = 0;
     if (config->snapshot) {
         files[n++] = config->snapshot->state_fd;
@@ -109,8 +109,11 @@ static unsigned list_files(const struct vm_config *config, int files[PROCESS_MAX
         if (config->snapshot->base_fd >= 0)
             files[n++] = config->snapshot->base_fd;
     }
-    for (unsigned i = 0; i < config->n_volumes; i++) /* args_make() has counted them */
+    for (unsigned i = 0; i < config->n_volumes; i++) { /* args_make() has counted them */
         files[n++] = config->volumes[i].fd;
+        if (config->volumes[i].over)
+            files[n++] = config->volumes[i].base_fd;
+    }
     return n;
 }
 

@@ -40,11 +40,13 @@ enum vm_end worker_state(struct worker *w);
 int worker_streams(struct worker *w, unsigned *n, struct sm_error *err);
 
 /*
- * As vm_capture; then, on the same thread, the state of that moment into an empty file, bound to
- * the manifest with this digest. Other requests wait meanwhile, except worker_stop and the waits
- * for the end. *pause_ns is the worker's word.
+ * As vm_capture, with at most VM_MAX_VOLUMES disks; then, on the same thread, the state of that
+ * moment into an empty file, bound to the manifest with this digest. Other requests wait meanwhile,
+ * except worker_stop and the waits for the end. *pause_ns is the worker's word.
  */
-int worker_capture(struct worker *w, int ram_fd, uint64_t *pause_ns, struct sm_error *err);
+struct vm_files;
+int worker_capture(struct worker *w, const struct vm_files *files, uint64_t *pause_ns,
+                   struct sm_error *err);
 int worker_save_state(struct worker *w, int fd, const uint8_t digest[STATE_DIGEST_SIZE],
                       struct sm_error *err);
 

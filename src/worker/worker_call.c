@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "vm/snapshot.h"
 #include "worker/worker_impl.h"
 
 #define ANSWER_MS 10000 /* it answers at once, unless its host is badly overloaded */
@@ -81,10 +82,18 @@ int worker_streams(struct worker *w, unsigned *n, struct sm_error *err)
     return rc;
 }
 
-int worker_capture(struct worker *w, int ram_fd, uint64_t *pause_ns, struct sm_error *err)
+int worker_capture(struct worker *w, const struct vm_files *files, uint64_t *pause_ns,
+                   struct sm_error *err)
 {
-    struct control_msg m = {.type = CONTROL_CAPTURE}, reply = {0};
-    int rc = call_saving(w, &m, ram_fd, &reply, err);
+    struct control_msg m = {.type = CONTROL_CAPTURE, .arg = files->n_disks}, reply = {0};
+    int rc = 0;
+    pthread_mutex_lock(&w->calls);
+    for (unsigned i = 0; i < files->n_disks && !rc; i++) {
+        struct control_msg disk = {.type = CONTROL_DISK, .arg = i};
+        rc = call_locked(w, &disk, files->disks[i], ANSWER_MS, NULL, NULL, err);
+    }
+    rc = rc ? rc : call_locked(w, &m, files->ram, SAVE_MS, &reply, NULL, err);
+    pthread_mutex_unlock(&w->calls);
     *pause_ns = reply.arg * 1000ull;
     return rc;
 }

@@ -113,13 +113,14 @@ static void test_args_of_volumes(void **state)
     const struct vm_volume volumes[] = {
         {.fd = 500, .name = "data"},
         {.fd = 9, .read_only = true, .name = "/a:b:ro:"},
+        {.fd = 70, .over = true, .base_fd = 80, .name = "0 of:rw:it"},
         {.fd = 8, .folder = true, .uid = 7, .gid = UINT32_MAX, .name = "5:/f"}};
     struct snapshot snapshot = {.cpu_vendor = "amd", .base_fd = -1};
     struct vm_config in = {.engine = &fake_engine,
                            .kernel = "k",
                            .initramfs = "i",
                            .volumes = volumes,
-                           .n_volumes = 3};
+                           .n_volumes = 4};
     static const int after[] = {CONTROL_FD, CONTROL_RAM_FD, CONTROL_BASE_FD};
     for (int round = 0; round < 3; round++) {
         int first = after[round] + 1;
@@ -127,10 +128,12 @@ static void test_args_of_volumes(void **state)
         struct args a;
         assert_int_equal(args_make(&a, "prog", &in, NULL), 0);
         assert_int_equal(args_parse(a.argv, find_fake, &m, NULL), 0);
-        assert_int_equal(m.config.n_volumes, 3);
-        for (int i = 0; i < 3; i++) {
+        assert_int_equal(m.config.n_volumes, 4);
+        for (int i = 0; i < 4; i++) {
             const struct vm_volume *v = &m.config.volumes[i];
-            assert_int_equal(v->fd, first + i);
+            assert_int_equal(v->fd, first + i + (i == 3)); /* the third has two */
+            assert_int_equal(v->over, volumes[i].over);
+            assert_int_equal(v->base_fd, i == 2 ? first + 3 : -1);
             assert_int_equal(v->read_only, volumes[i].read_only);
             assert_int_equal(v->folder, volumes[i].folder);
             assert_true(v->uid == volumes[i].uid && v->gid == volumes[i].gid);
@@ -352,12 +355,14 @@ static void test_saving(void **state)
     uint64_t pause_ns;
     struct sm_error err = {0};
     FILE *f = tmpfile();
+    const int disks[] = {fileno(f), fileno(f)};
+    const struct vm_files files = {.ram = fileno(f), .disks = disks, .n_disks = 2};
     struct worker *w = start_fake("pause");
-    assert_int_equal(worker_capture(w, fileno(f), &pause_ns, &err), 0);
+    assert_int_equal(worker_capture(w, &files, &pause_ns, &err), 0);
     assert_true(pause_ns == UINT32_MAX * 1000ull);
     assert_int_equal(worker_save_state(w, fileno(f), manifest, &err), 0);
     worker_stop(w);
-    assert_int_not_equal(worker_capture(w, fileno(f), &pause_ns, &err), 0);
+    assert_int_not_equal(worker_capture(w, &files, &pause_ns, &err), 0);
     unsigned n;
     assert_int_not_equal(worker_streams(w, &n, &err), 0); /* nothing is locked */
     worker_free(w);

@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Snapshots of a VM that is busy: streams with data both ways, a console that is flooded, four
- * processors that spin, an armed timer, a disk in use. The VM does not notice, and each clone goes
- * on rightly. 5 of each; SM_LONG=1: 50.
+ * processors that spin, an armed timer, a disk with 128 requests in flight. The VM does not notice,
+ * and each clone goes on rightly. 5 of each; SM_LONG=1: 50.
  */
+#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "api_fixture.h"
@@ -309,40 +312,178 @@ static void test_processors(void **state)
 
 /* ---- disks ---- */
 
-/* What is on a disk would not be what memory says: refused, and what reads goes on. Requests in
- * flight are waited for in any case (vm_pause). */
-static void test_disk(void **state)
+/* What the blk device's queue was like when this snapshot of a VM that had booted was taken: how
+ * many requests the guest had made that the device had not taken yet. docs/formats/snapshot.md,
+ * mmio_walk() and VIRTIO 1.2 section 2.7.6. */
+static unsigned waiting_requests(const char *folder)
 {
-    struct busy *b = *state;
+    enum { HEADER = 48, SECTION = 56, DEVICE = 12, AVAIL = 60, NEXT_AVAIL = 79, LEN = 85 };
+    static uint8_t state[1 << 20];
+    char path[128];
+    uint16_t made, taken;
+    uint64_t avail, device;
+    uint32_t len;
+    snprintf(path, sizeof path, "%s/state", folder);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t size = read(fd, state, sizeof state);
+    close(fd);
+    for (ssize_t at = HEADER; at + SECTION < size; at += SECTION + len) {
+        const uint8_t *body = state + at + SECTION;
+        memcpy(&len, state + at + 20, sizeof len);
+        memcpy(&device, body + DEVICE, sizeof device);
+        if (strncmp((char *)state + at, "mmio", 4) != 0 || device != 2)
+            continue;
+        assert_int_equal(len, LEN);
+        memcpy(&avail, body + AVAIL, sizeof avail);
+        memcpy(&taken, body + NEXT_AVAIL, sizeof taken);
+        snprintf(path, sizeof path, "%s/ram", folder);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        assert_int_equal(pread(fd, &made, sizeof made, (off_t)avail + 2), sizeof made);
+        close(fd);
+        return (uint16_t)(made - taken);
+    }
+    fail_msg("%s has no disk", folder);
+    return 0;
+}
+
+static void send_program(sm_vm *vm, const char *from, const char *to)
+{
+    struct sm_file_spec spec = SM_FILE_SPEC_INIT;
+    struct sm_error err = {0};
+    spec.path = to;
+    spec.mode = 0755;
+    spec.fd = open(from, O_RDONLY | O_CLOEXEC);
+    assert_true(spec.fd >= 0);
+    if (sm_vm_write_file(vm, &spec, 60000, &err) != 0)
+        fail_msg("%s", err.text);
+    close(spec.fd);
+}
+
+/* It booted, so that its snapshots have all of its memory, with a disk at /data. */
+static sm_vm *start_with_disk(struct busy *b)
+{
     struct sm_volume volume = SM_VOLUME_INIT;
     const struct sm_volume *const list[] = {&volume, NULL};
     struct sm_vm_config config = SM_VM_CONFIG_INIT;
+    volume.source = "busy";
+    volume.path = "/data";
+    config.volumes = list;
+    config.snapshots = SM_SNAPSHOTS_NEVER;
+    return start_image(b->f.image, &config);
+}
+
+/* The only child of this process that there is: the VM's. */
+static pid_t find_worker(void)
+{
+    char path[64], text[512];
+    pid_t found = 0;
+    DIR *proc = opendir("/proc");
+    for (struct dirent *d; !found && (d = readdir(proc));) {
+        int parent = 0;
+        snprintf(path, sizeof path, "/proc/%.20s/stat", d->d_name);
+        FILE *file = d->d_name[0] >= '1' && d->d_name[0] <= '9' ? fopen(path, "re") : NULL;
+        if (file && fgets(text, sizeof text, file) && strrchr(text, ')'))
+            sscanf(strrchr(text, ')') + 1, " %*c %d", &parent);
+        if (file)
+            fclose(file);
+        found = parent == getpid() ? atoi(d->d_name) : 0;
+    }
+    closedir(proc);
+    return found;
+}
+
+/* As a slow disk would have it: the thread that answers requests gets what the guest's processor
+ * leaves of the one that both run on, so that requests wait. */
+static void slow_down(pid_t worker)
+{
+    char path[96], name[32];
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(0, &one);
+    sched_getaffinity(0, sizeof one, &one);
+    for (int cpu = 0, seen = 0; cpu < CPU_SETSIZE; cpu++)
+        if (CPU_ISSET(cpu, &one) && seen++)
+            CPU_CLR(cpu, &one);
+    snprintf(path, sizeof path, "/proc/%d/task", worker);
+    DIR *tasks = opendir(path);
+    assert_non_null(tasks);
+    for (struct dirent *d; (d = readdir(tasks));) {
+        snprintf(path, sizeof path, "/proc/%d/task/%.20s/comm", worker, d->d_name);
+        FILE *file = fopen(path, "re");
+        bool loop = false, vcpu = false;
+        if (file && fgets(name, sizeof name, file)) {
+            loop = strncmp(name, "sm-loop", 7) == 0;
+            vcpu = strncmp(name, "sm-vcpu", 7) == 0;
+        }
+        if (file)
+            fclose(file);
+        if (loop || vcpu)
+            assert_int_equal(sched_setaffinity(atoi(d->d_name), sizeof one, &one), 0);
+        if (loop)
+            assert_int_equal(setpriority(PRIO_PROCESS, (id_t)atoi(d->d_name), 19), 0);
+    }
+    closedir(tasks);
+}
+
+/* It goes on, and then finds all on the disk that it has written, before and after. */
+static void expect_verified(sm_vm *vm, bool last)
+{
     struct sm_output out;
+    expect_grows(vm, "cat /progress");
+    output(vm,
+           "touch /stop; i=0; until [ -s /result ] || [ $i -ge 1200 ]; do sleep 0.1; i=$((i+1));"
+           "done; cat /result",
+           &out);
+    if (strncmp(out.out, "OK 1024 blocks", 14) != 0 || !strstr(out.out, "128 in flight"))
+        fail_msg("\"%s\"", out.out);
+    if (last)
+        print_message("%s", out.out);
+    sm_output_fini(&out);
+}
+
+/* 128 requests in flight: the program sees to that, and each clone goes on with those that were. */
+static void test_disk(void **state)
+{
+    struct busy *b = *state;
+    struct sm_snapshot_info info;
     struct sm_error err = {0};
-    char folder[96];
+    unsigned sum = 0, most = 0, rounds = 0;
+    uint64_t pause_ns = 0;
+    char folder[96], command[128];
+    sm_image *image;
     if (access("/sbin/mke2fs", X_OK) != 0 && access("/usr/sbin/mke2fs", X_OK) != 0) {
         print_message("SKIP disks: no mke2fs\n");
         skip();
     }
-    volume.source = "busy";
-    volume.path = "/data";
-    config.volumes = list;
-    sm_vm *vm = start_image(b->f.image, &config);
-    shell(vm,
-          "head -c 8000000 /dev/urandom >/data/f; sync; md5sum </data/f >/sum; "
-          "(while :; do echo 3 >/proc/sys/vm/drop_caches; md5sum </data/f | cmp - /sum || echo bad "
-          ">>/bad; echo 1 >>/read; done) >/dev/null 2>&1 </dev/null &");
-    expect_grows(vm, "wc -l </read");
-    snprintf(folder, sizeof folder, "%s/refused", b->f.home);
+    snprintf(folder, sizeof folder, "%s/disk", b->f.home);
+    snprintf(command, sizeof command, "rm -r %s", folder);
+    sm_vm *vm = start_with_disk(b);
+    slow_down(find_worker());
+    send_program(vm, getenv("SM_DISK_LOAD"), "/disk_load");
+    shell(vm, "/disk_load /data/f / >/dev/null 2>&1 </dev/null &");
+    expect_grows(vm, "cat /progress");
     for (unsigned i = 0; i < b->rounds; i++) {
-        assert_int_equal(sm_vm_snapshot(vm, folder, NULL, &err), SM_EUNSUPPORTED);
-        assert_non_null(strstr(err.text, "volumes"));
-        assert_int_equal(access(folder, F_OK), -1);
-        expect_grows(vm, "wc -l </read");
+        if (sm_vm_snapshot(vm, folder, &info, &err) != 0 ||
+            sm_image_from_snapshot(b->f.store, folder, &image, &err) != 0)
+            fail_msg("%s", err.text);
+        unsigned waiting = waiting_requests(folder);
+        sm_vm *clone = start_image(image, NULL);
+        sm_image_free(image);
+        assert_int_equal(system(command), 0);
+        expect_verified(clone, i == 0);
+        sm_vm_free(clone);
+        expect_grows(vm, "cat /progress");
+        sum += waiting;
+        most = waiting > most ? waiting : most;
+        rounds += waiting > 0;
+        pause_ns = info.pause_ns > pause_ns ? info.pause_ns : pause_ns;
     }
-    output(vm, "ls /bad 2>/dev/null", &out);
-    assert_string_equal(out.out, "");
-    sm_output_fini(&out);
+    expect_verified(vm, true);
+    print_message(
+        "%u snapshots: in %u of them requests waited for the device, %u on average, at most "
+        "%u; longest pause %.1f ms\n",
+        b->rounds, rounds, sum / b->rounds, most, (double)pause_ns / 1e6);
+    assert_true(rounds > 0);
     sm_vm_free(vm);
 }
 

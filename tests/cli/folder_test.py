@@ -246,7 +246,7 @@ class Folders(Case):
         self.refused("run", "-v", "disk:/y", snapshot, "true", words=["snapshot"])
         self.assertEqual(self.call("run", "-d", "--name", "box", "-v", f"{self.folder}:/mnt", "busybox", "sleep",
                                    "1000")[0], 0)
-        self.refused("snapshot", "box", self.dir + "/saved", words=["a VM with volumes cannot be saved"])
+        self.refused("snapshot", "box", self.dir + "/saved", words=["a VM with shared folders cannot be saved", "use volumes"])
         self.assertEqual(self.call("stop", "box")[0], 0)
         self.call("rm", "box")
 

@@ -249,10 +249,10 @@ class Forks(Named):
         self.refused("fork", "box", "--name", "a/b", words=["no name for a VM"])
         self.refused("fork", "box", "--name", "box", words=["there is a VM named box already"])
         self.refused("fork", "-n", "10", "box", "--name", "x" * 61, words=["no name for a VM"])
-        self.detach("--name", "disk", "-v", "data:/data", "busybox", "sleep", "1000")
-        self.refused("fork", "disk", words=["volumes"])
-        self.assertEqual(sorted(self.listed()), ["box", "disk"])
-        self.ok("rm", "-f", "box", "disk")
+        self.detach("--name", "shared", "-v", f"{self.dir}:/data", "busybox", "sleep", "1000")
+        self.refused("fork", "shared", words=["shared folders", "use volumes"])
+        self.assertEqual(sorted(self.listed()), ["box", "shared"])
+        self.ok("rm", "-f", "box", "shared")
 
 
 class Files(Named):

@@ -46,6 +46,15 @@ static void write_file(const char *dir, const char *name, char mode, const void 
     close(fd);
 }
 
+static void write_manifest(const struct snapshot *s, const char *name)
+{
+    char *text;
+    if (snapshot_manifest_build(s, &text, NULL) != 0)
+        abort();
+    write_file(seeds, name, '0', text, strlen(text));
+    free(text);
+}
+
 static void make_seeds(void)
 {
     struct snapshot s = {.memory_bytes = TINY_MEMORY,
@@ -54,7 +63,7 @@ static void make_seeds(void)
                          .n_layers = 1,
                          .n_volumes = 1,
                          .document = json_object()};
-    char ids[1][DIGEST_STR_SIZE], *text;
+    char ids[1][DIGEST_STR_SIZE];
     uint8_t changes[TINY_SECTIONS_MAX * 8];
     struct tiny_section sections[TINY_SECTIONS_MAX];
     unsigned n = tiny_state_sections(&tiny.state, sections);
@@ -62,23 +71,30 @@ static void make_seeds(void)
     strcpy(s.ram_digest, ids[0]);
     strcpy(s.cpu_vendor, model_host_vendor());
     s.layer_ids = ids;
-    if (snapshot_manifest_build(&s, &text, NULL) != 0)
-        abort();
-    write_file(seeds, "manifest", '0', text, strlen(text));
+    write_manifest(&s, "manifest");
+    s.n_volumes = 0;
+    s.n_disks = 2;
+    for (unsigned i = 0; i < s.n_disks; i++) {
+        s.disks[i] = (struct snapshot_disk){.bytes = 64u << 10, .read_only = i == 1};
+        strcpy(s.disks[i].digest, ids[0]);
+    }
+    write_manifest(&s, "disks");
     write_file(seeds, "frame", '1', tiny.state.data, tiny.state.len);
     for (unsigned i = 0; i < n; i++)
         memcpy(changes + i * 8, (uint8_t[]){(uint8_t)i, 0, (uint8_t)(i * 16), 0, 3, 1, 2, 3}, 8);
     write_file(seeds, "values", '2', changes, n * 8u);
     json_decref(s.document);
-    free(text);
 }
 
 static void clean(void)
 {
-    static const char *const files[][2] = {{folder, "manifest.json"}, {folder, "state"},
-                                           {folder, "ram"},           {seeds, "manifest"},
-                                           {seeds, "frame"},          {seeds, "values"}};
+    static const char *const files[][2] = {
+        {seeds, "manifest"}, {seeds, "disks"}, {seeds, "frame"}, {seeds, "values"}};
     char path[80];
+    for (unsigned i = 0; snapshot_names[i]; i++) {
+        path_in(path, folder, snapshot_names[i]);
+        unlink(path);
+    }
     for (unsigned i = 0; i < sizeof files / sizeof files[0]; i++) {
         path_in(path, files[i][0], files[i][1]);
         unlink(path);
@@ -161,9 +177,13 @@ static void open_folder(bool verify)
         return;
     }
     if (s->vcpus < 1 || s->vcpus > ENGINE_MAX_VCPUS || s->n_layers > VM_MAX_LAYERS ||
-        s->n_volumes > VM_MAX_VOLUMES || !digest_valid(s->ram_digest) ||
+        s->n_volumes > VM_MAX_VOLUMES || s->n_disks > VM_MAX_VOLUMES ||
+        (s->n_disks && s->n_volumes) || !digest_valid(s->ram_digest) ||
         !json_is_object(s->document))
         abort();
+    for (unsigned i = 0; i < s->n_disks; i++)
+        if (s->disks[i].bytes == 0 || s->disks[i].bytes % 512 || !digest_valid(s->disks[i].digest))
+            abort();
     for (unsigned i = 0; i < s->n_layers; i++)
         if (!digest_valid(s->layer_ids[i]))
             abort();
@@ -171,31 +191,39 @@ static void open_folder(bool verify)
     snapshot_free(s);
 }
 
-/* What the manifest says of memory, so that it is not the size alone that is wrong. */
-static uint64_t claimed_memory(const uint8_t *data, size_t size)
+static void make_hole(const char *name, uint64_t bytes)
+{
+    char path[80];
+    write_file(folder, name, 0, "", 0);
+    path_in(path, folder, name);
+    if (truncate(path, (off_t)(bytes <= RAM_MAX ? bytes : RAM_MAX)) != 0)
+        abort();
+}
+
+/* What the manifest says of memory and disks, so that it is not the size alone that is wrong. */
+static void make_files(const uint8_t *data, size_t size)
 {
     struct snapshot s = {0};
-    uint64_t bytes = TINY_MEMORY;
-    if (snapshot_manifest_parse(data, size, &s, NULL) == 0 && s.memory_bytes <= RAM_MAX)
-        bytes = s.memory_bytes;
+    bool good = snapshot_manifest_parse(data, size, &s, NULL) == 0;
+    make_hole("ram", good && s.memory_bytes <= RAM_MAX ? s.memory_bytes : TINY_MEMORY);
+    for (unsigned i = 0; good && i < s.n_disks; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "disk%u", i);
+        make_hole(name, s.disks[i].bytes);
+    }
     free(s.layer_ids);
     json_decref(s.document);
-    return bytes;
 }
 
 static void fuzz_manifest(const uint8_t *data, size_t size)
 {
     struct buf state = {0};
-    char path[80];
     if (buf_append(&state, tiny.state.data, tiny.state.len) != 0)
         abort();
     hash_bytes_raw(data, size, state.data + 16);
     write_file(folder, "manifest.json", 0, data, size);
     write_file(folder, "state", 0, state.data, state.len);
-    write_file(folder, "ram", 0, "", 0);
-    path_in(path, folder, "ram");
-    if (truncate(path, (off_t)claimed_memory(data, size)) != 0)
-        abort();
+    make_files(data, size);
     open_folder(size & 1);
     buf_fini(&state);
 }

@@ -91,8 +91,9 @@ static uint64_t counter_now(struct golden *g)
     struct sm_error err = {0};
     uint64_t pause_ns, at = DELTA_HEADER_SIZE, page = TINY_COUNTER / PAGE, counter = 0;
     int ram = memfd_create("ram", MFD_CLOEXEC);
+    const struct vm_files files = {.ram = ram};
     assert_non_null(d);
-    assert_int_equal(vm_capture(g->vm, ram, &g->state, &pause_ns, &err), 0);
+    assert_int_equal(vm_capture(g->vm, &files, &g->state, &pause_ns, &err), 0);
     assert_int_equal(delta_read(d, ram, TINY_MEMORY, &err), 0);
     for (unsigned i = 0; i < d->n; i++) {
         const struct delta_run *run = &d->runs[i];
@@ -107,11 +108,11 @@ static uint64_t counter_now(struct golden *g)
 
 /* ---- making one ---- */
 
-static int capture(void *opaque, int ram_fd, struct sm_error *err)
+static int capture(void *opaque, const struct vm_files *files, struct sm_error *err)
 {
     struct golden *g = opaque;
     uint64_t pause_ns;
-    return vm_capture(g->vm, ram_fd, &g->state, &pause_ns, err);
+    return vm_capture(g->vm, files, &g->state, &pause_ns, err);
 }
 
 static int save_state(void *opaque, int fd, const uint8_t digest[STATE_DIGEST_SIZE],

@@ -217,7 +217,8 @@ static void save(struct tiny_vm *t, struct vm *vm)
     static const uint8_t digest[STATE_DIGEST_SIZE];
     struct sm_error err = {0};
     uint64_t pause_ns;
-    if (vm_capture(vm, t->ram_fd, &t->state, &pause_ns, &err) != 0)
+    const struct vm_files files = {.ram = t->ram_fd};
+    if (vm_capture(vm, &files, &t->state, &pause_ns, &err) != 0)
         give_up("cannot save", &err);
     state_bind(&t->state, digest);
 }
