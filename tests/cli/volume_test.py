@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""`run -v`: what a guest keeps on a volume, through orderly ends and kills; who may use one; and that
-snapshots and volumes do not mix."""
+"""`run -v`: what a guest keeps on a volume, through orderly ends and kills; who may use one; and what
+snapshots and clones have of volumes."""
 import glob
 import hashlib
 import io
@@ -315,6 +315,46 @@ class Volumes(Case):
                      words=["a volume has another size"])
         self.assertEqual(self.run_vm("-v", f"{path}:/y", f"snapshot:{folder}", "cat", "/y/f"),
                          (0, b"first\n", b""))
+
+    def ok(self, *args):
+        code, out, err = self.call(*args)
+        self.assertEqual((code, err), (0, b""), args)
+        return out.decode()
+
+    def test_saved_in_use(self):
+        """A snapshot and clones of a VM that writes to a volume: each goes on by itself with what was
+        there, and the volume is left alone."""
+        folder = self.dir + "/saved"
+        self.ok("run", "-d", "--name", "box", "-v", "saved:/data", "busybox", "sh", "-c",
+                "i=0; while :; do i=$((i+1)); echo $i >>/data/log; sync; done")
+        self.addCleanup(self.call, "rm", "-f", "box", "twin-1", "twin-2", "child")
+        self.ok("exec", "box", "sh", "-c", "until [ -s /data/log ]; do sleep 0.1; done; echo first >/data/f")
+        self.assertRegex(self.ok("snapshot", "box", folder), r"^box stood still for \d+ ms\n$")
+        with open(folder + "/manifest.json") as f:
+            self.assertEqual([d["bytes"] for d in json.load(f)["disks"]], [10 << 30])
+        self.assertLess(os.stat(folder + "/disk0").st_blocks * 512, 64 * MIB)
+        self.ok("exec", "box", "sh", "-c", "echo later >/data/f")
+        self.ok("fork", "box", "-n", "2", "--name", "twin")
+        for twin in "twin-1", "twin-2":
+            self.assertEqual(self.ok("exec", twin, "sh", "-c", f"cat /data/f; echo {twin} >>/data/f; sync;"
+                                     "echo 3 >/proc/sys/vm/drop_caches; tail -n 1 /data/f"), f"later\n{twin}\n")
+        self.ok("fork", "twin-1", "--name", "child")
+        self.ok("stop", "twin-1")
+        self.assertEqual(self.ok("exec", "child", "cat", "/data/f"), "later\ntwin-1\n")
+        self.assertEqual(self.ok("exec", "box", "cat", "/data/f"), "later\n")
+        self.ok("stop", "box")
+        self.assert_clean(self.volume("saved"))
+        self.ok("volume", "rm", "saved")
+
+        image = f"snapshot:{folder}"
+        script = "cat /data/f; echo mine >/data/f; sync; [ $(wc -l </data/log) -gt 0 ] && mount | grep -c /data"
+        for _ in range(2):
+            self.assertEqual(self.run_vm(image, "sh", "-c", script), (0, b"first\n1\n", b""))
+        self.refused("run", "-v", "other:/more", image, "true", words=["has its own disks", "give no volumes"])
+        with open(folder + "/disk0", "r+b") as f:
+            f.seek(1024 + 0x78)  # the label of the file system
+            f.write(b"x")
+        self.refused("run", image, "true", words=[folder, "disk0 is damaged"])
 
     # ---- looking after them ----
 
