@@ -98,7 +98,7 @@ static void name_in(const struct fixture *f, const char *name, char path[128])
 
 /* Its last number is of the moment of the snapshot. */
 static const char count[] =
-    "(i=0; while :; do i=$((i+1)); echo $i >>/data/log; echo $i >/now; sync; "
+    "(i=0; while :; do i=$((i+1)); echo $i >>/data/log; echo $i >/new; mv /new /now; sync; "
     "done) >/dev/null 2>&1 </dev/null & echo $! >/pid";
 /* What is on the disk, not in memory, is what was written: the same number, or one more. */
 static const char check_count[] =
@@ -165,6 +165,27 @@ static int count_fds(void)
     while (readdir(dir))
         n++;
     closedir(dir);
+    return n;
+}
+
+/* The processes of VMs: the children of this one; their number. */
+static unsigned find_workers(pid_t *pids, unsigned most)
+{
+    char path[64], text[512];
+    unsigned n = 0;
+    DIR *proc = opendir("/proc");
+    for (struct dirent *d; n < most && (d = readdir(proc));) {
+        int parent = 0;
+        snprintf(path, sizeof path, "/proc/%.20s/stat", d->d_name);
+        FILE *file = d->d_name[0] >= '1' && d->d_name[0] <= '9' ? fopen(path, "re") : NULL;
+        if (file && fgets(text, sizeof text, file) && strrchr(text, ')'))
+            sscanf(strrchr(text, ')') + 1, " %*c %d", &parent);
+        if (file)
+            fclose(file);
+        if (parent == getpid())
+            pids[n++] = atoi(d->d_name);
+    }
+    closedir(proc);
     return n;
 }
 
@@ -278,6 +299,71 @@ static void test_family(void **state)
     }
     assert_int_equal(count_fds(), fds);
     assert_int_equal(count_temp_files(f), 0);
+}
+
+struct open_file {
+    pid_t pid;
+    dev_t dev;
+    ino_t ino;
+    bool writable;
+};
+
+/* The regular files that processes of VMs have open; their number. */
+static unsigned list_open_files(struct open_file *list, unsigned most)
+{
+    unsigned n = 0;
+    pid_t pids[16];
+    unsigned n_pids = find_workers(pids, 16);
+    for (unsigned i = 0; i < n_pids; i++) {
+        for (int fd = 3; fd < 64; fd++) {
+            char path[64], line[128];
+            struct stat st;
+            unsigned flags = 0;
+            snprintf(path, sizeof path, "/proc/%d/fd/%d", pids[i], fd);
+            if (stat(path, &st) != 0 || !S_ISREG(st.st_mode))
+                continue;
+            snprintf(path, sizeof path, "/proc/%d/fdinfo/%d", pids[i], fd);
+            FILE *f = fopen(path, "re");
+            while (f && fgets(line, sizeof line, f))
+                sscanf(line, "flags: %o", &flags);
+            if (f)
+                fclose(f);
+            assert_true(n < most);
+            list[n++] =
+                (struct open_file){pids[i], st.st_dev, st.st_ino, (flags & O_ACCMODE) != O_RDONLY};
+        }
+    }
+    return n;
+}
+
+/* A guest that has taken over its process can write to no file that another VM reads. */
+static void test_files_are_private(void **state)
+{
+    struct open_file list[64];
+    struct sm_error err = {0};
+    unsigned writable = 0, shared = 0;
+    sm_vm *vm = start_on(*state, "private", NULL), *clones[2];
+    assert_int_equal(sm_vm_fork(vm, NULL, 2, clones, NULL, &err), 0);
+    unsigned n = list_open_files(list, 64);
+    for (unsigned i = 0; i < n; i++) {
+        writable += list[i].writable;
+        for (unsigned j = 0; j < n; j++) {
+            bool same = list[i].pid != list[j].pid && list[i].dev == list[j].dev &&
+                        list[i].ino == list[j].ino;
+            shared += same;
+            if (same && list[i].writable)
+                fail_msg("process %d can write to a file of %d", list[i].pid, list[j].pid);
+        }
+    }
+    if (n == 0) {
+        print_message("SKIP: what files a VM's process has open cannot be seen here\n");
+    } else {
+        assert_int_equal(writable, 3); /* the volume, and two views */
+        assert_true(shared >= 3 * 2);  /* state, memory and disk of the clones */
+    }
+    for (int i = 0; i < 2; i++)
+        sm_vm_free(clones[i]);
+    sm_vm_free(vm);
 }
 
 /* An image of such a VM serves a pool; and has its own disks. */
@@ -451,26 +537,6 @@ static void test_full(void **state)
     end(vm);
 }
 
-/* The VM's process: the first child of this one that there is. */
-static pid_t find_worker(void)
-{
-    char path[64], text[512];
-    pid_t found = 0;
-    DIR *proc = opendir("/proc");
-    for (struct dirent *d; !found && (d = readdir(proc));) {
-        int parent = 0;
-        snprintf(path, sizeof path, "/proc/%.20s/stat", d->d_name);
-        FILE *file = d->d_name[0] >= '1' && d->d_name[0] <= '9' ? fopen(path, "re") : NULL;
-        if (file && fgets(text, sizeof text, file) && strrchr(text, ')'))
-            sscanf(strrchr(text, ')') + 1, " %*c %d", &parent);
-        if (file)
-            fclose(file);
-        found = parent == getpid() ? atoi(d->d_name) : 0;
-    }
-    closedir(proc);
-    return found;
-}
-
 struct killer {
     pid_t pid;
     unsigned after_us;
@@ -496,7 +562,7 @@ static void test_killed(void **state)
         pthread_t thread;
         sm_vm *vm = start_on(f, "killed", NULL);
         shell(vm, "head -c 30000000 /dev/urandom >/data/f; sync");
-        k.pid = find_worker();
+        assert_int_equal(find_workers(&k.pid, 1), 1);
         assert_int_equal(pthread_create(&thread, NULL, kill_later, &k), 0);
         int rc = sm_vm_snapshot(vm, folder, NULL, &err);
         pthread_join(thread, NULL);
@@ -517,9 +583,13 @@ static void test_killed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_as_it_was), cmocka_unit_test(test_family),
-        cmocka_unit_test(test_image),     cmocka_unit_test(test_damage),
-        cmocka_unit_test(test_cut_short), cmocka_unit_test(test_full),
+        cmocka_unit_test(test_as_it_was),
+        cmocka_unit_test(test_family),
+        cmocka_unit_test(test_files_are_private),
+        cmocka_unit_test(test_image),
+        cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_cut_short),
+        cmocka_unit_test(test_full),
         cmocka_unit_test(test_killed),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -276,6 +276,25 @@ int snapshot_save(const struct snapshot *machine, const struct snapshot_source *
     return rc;
 }
 
+/* The processes of VMs get these, and none may change what others start from. */
+static int make_read_only(int *files, unsigned n, struct sm_error *err)
+{
+    int rc = 0;
+    for (unsigned i = 0; i < n && !rc; i++) {
+        char *path = io_format("/proc/self/fd/%d", files[i]);
+        int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+        rc = !path    ? err_set(err, SM_ENOMEM, "out of memory")
+             : fd < 0 ? err_sys(err, "cannot open the machine's files for reading only")
+                      : 0;
+        free(path);
+        if (!rc) {
+            close(files[i]);
+            files[i] = fd;
+        }
+    }
+    return rc;
+}
+
 int snapshot_capture(const struct snapshot *machine, const struct snapshot_source *from,
                      const int *files, unsigned n, struct snapshot **out, struct sm_error *err)
 {
@@ -298,6 +317,7 @@ int snapshot_capture(const struct snapshot *machine, const struct snapshot_sourc
         hash_bytes_raw(manifest, strlen(manifest), s.digest);
         rc = from->state(from->opaque, files[0], s.digest, err);
     }
+    rc = rc ? rc : make_read_only(all, n_all, err);
     if (rc)
         close_files(all, n_all);
     else
