@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * A snapshot that an earlier version has saved, and that this one has to restore. FOLDER is
- * golden/N, with manifest.json and state as they were saved, and of ram what its digest is over:
- * the pages that are not zeros, each with its number before it (u64).
+ * golden/N, with manifest.json, state and disk0, if it has one, as they were saved, and of ram what
+ * its digest is over: the pages that are not zeros, each with its number before it (u64).
  *
  *   golden_test FOLDER          restore it; its guest must go on counting
  *   golden_test --make FOLDER   how they are made, by the code of today: only into a new folder,
@@ -34,7 +34,8 @@
 #define PAGE 4096u
 #define ROUNDS 50
 #define PATIENCE_MS 60000
-#define PAGES_MAX (4u << 20)
+#define MARK "on the disk"
+#define MARK_AT 40000
 
 struct golden {
     const char *kept;
@@ -84,14 +85,15 @@ static uint64_t number_at(int fd, uint64_t offset)
     return le64_get(bytes);
 }
 
-/* Of the VM as it is now: what it saves lies over the memory that it was started from. */
-static uint64_t counter_now(struct golden *g)
+/* Of the VM as it is now: what it saves lies over the memory that it was started from. disk: an
+ * empty file for its disk, or -1. */
+static uint64_t counter_now(struct golden *g, int disk)
 {
     struct delta *d = malloc(sizeof *d);
     struct sm_error err = {0};
     uint64_t pause_ns, at = DELTA_HEADER_SIZE, page = TINY_COUNTER / PAGE, counter = 0;
     int ram = memfd_create("ram", MFD_CLOEXEC);
-    const struct vm_files files = {.ram = ram};
+    const struct vm_files files = {.ram = ram, .disks = &disk, .n_disks = disk >= 0};
     assert_non_null(d);
     assert_int_equal(vm_capture(g->vm, &files, &g->state, &pause_ns, &err), 0);
     assert_int_equal(delta_read(d, ram, TINY_MEMORY, &err), 0);
@@ -147,7 +149,7 @@ static void keep_pages(const char *dir)
 static void make(void **state)
 {
     struct golden *g = *state;
-    struct vm_config config = config_of(g);
+    const struct vm_config config = config_of(g);
     const struct snapshot_source source = {
         .capture = capture, .state = save_state, .opaque = g, .base_fd = -1};
     char id[DIGEST_STR_SIZE];
@@ -156,7 +158,9 @@ static void make(void **state)
     struct snapshot *s;
     hash_bytes("layer", 5, id);
     json_t *document = json_pack("{s:s}", "what", "the snapshot of tests/vm/golden_test.c");
+    assert_int_equal(pwrite(g->tiny.disk_fd, MARK, sizeof MARK, MARK_AT), sizeof MARK);
     assert_int_equal(snapshot_describe(&config, ids, document, &s, &err), 0);
+    assert_int_equal(snapshot_describe_disks(s, &config, &err), 0);
     assert_int_equal(mkdir(g->kept, 0755), 0);
     assert_int_equal(vm_new(&config, &g->vm, &err), 0);
     run_rounds(g);
@@ -205,17 +209,19 @@ static void lay_pages(const char *from, const char *to)
 /* As it was in a store, all of it verified. */
 static struct snapshot *open_kept(struct golden *g)
 {
-    static const char *const files[] = {"manifest.json", "state", "ram"};
     char dir[] = "/tmp/sm-golden-XXXXXX", path[512];
     struct sm_error err = {0};
     struct snapshot *s = NULL;
     assert_non_null(mkdtemp(dir));
-    copy_file(g->kept, dir, files[0]);
-    copy_file(g->kept, dir, files[1]);
+    copy_file(g->kept, dir, "manifest.json");
+    copy_file(g->kept, dir, "state");
+    path_in(path, g->kept, "disk0");
+    if (access(path, F_OK) == 0)
+        copy_file(g->kept, dir, "disk0");
     lay_pages(g->kept, dir);
     int rc = snapshot_open(dir, true, &s, &err);
-    for (unsigned i = 0; i < 3; i++) {
-        path_in(path, dir, files[i]);
+    for (unsigned i = 0; snapshot_names[i]; i++) {
+        path_in(path, dir, snapshot_names[i]);
         unlink(path);
     }
     rmdir(dir);
@@ -238,7 +244,16 @@ static void test_sections(void **state)
     assert_int_equal(s->memory_bytes, TINY_MEMORY);
     assert_int_equal(s->vcpus, 1);
     assert_string_equal(s->cpu_model, "v2");
+    assert_int_equal(s->n_volumes + s->n_disks, 1);
     snapshot_free(s);
+}
+
+/* A view of the snapshot's disk. */
+static struct vm_volume lay_over(const struct snapshot *s)
+{
+    int fd = memfd_create("view", MFD_CLOEXEC);
+    assert_int_equal(ftruncate(fd, (off_t)s->disks[0].bytes), 0);
+    return (struct vm_volume){.fd = fd, .over = true, .base_fd = s->disks[0].fd, .name = "golden"};
 }
 
 static void test_goes_on(void **state)
@@ -246,21 +261,35 @@ static void test_goes_on(void **state)
     struct golden *g = *state;
     struct vm_config config = config_of(g);
     struct snapshot *s = open_kept(g);
+    struct vm_volume view = {.fd = -1};
+    int disk = s->n_disks ? memfd_create("disk", MFD_CLOEXEC) : -1;
+    char mark[sizeof MARK] = "";
     struct sm_error err = {0};
     uint64_t from = number_at(s->ram_fd, TINY_COUNTER);
     config.snapshot = s;
     config.kernel = NULL; /* it is in memory */
+    if (s->n_disks) {
+        view = lay_over(s);
+        config.volumes = &view;
+    }
     assert_true(from >= ROUNDS);
     if (vm_new(&config, &g->vm, &err) != 0)
         fail_msg("%s", err.text);
     run_rounds(g);
-    uint64_t now = counter_now(g);
+    uint64_t now = counter_now(g, disk);
     print_message("it had counted to %llu, and went on to %llu\n", (unsigned long long)from,
                   (unsigned long long)now);
     assert_in_range(now, from + ROUNDS - 1, from + 1000000000);
     assert_int_equal(number_at(s->ram_fd, TINY_COUNTER), from); /* the snapshot is as it was */
+    if (disk >= 0) {
+        assert_int_equal(pread(disk, mark, sizeof mark, MARK_AT), sizeof mark);
+        assert_string_equal(mark, MARK);
+        close(disk);
+    }
     vm_free(g->vm);
     snapshot_free(s);
+    if (view.fd >= 0)
+        close(view.fd);
 }
 
 static int set_up(void **state)
