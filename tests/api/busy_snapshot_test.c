@@ -447,7 +447,7 @@ static void test_disk(void **state)
     struct busy *b = *state;
     struct sm_snapshot_info info;
     struct sm_error err = {0};
-    unsigned sum = 0, most = 0, rounds = 0;
+    unsigned sum = 0, most = 0, rounds = 0, done = 0;
     uint64_t pause_ns = 0;
     char folder[96], command[128];
     sm_image *image;
@@ -462,7 +462,7 @@ static void test_disk(void **state)
     send_program(vm, getenv("SM_DISK_LOAD"), "/disk_load");
     shell(vm, "/disk_load /data/f / >/dev/null 2>&1 </dev/null &");
     expect_grows(vm, "cat /progress");
-    for (unsigned i = 0; i < b->rounds; i++) {
+    for (; done < b->rounds || (!rounds && done < b->rounds + 20); done++) {
         if (sm_vm_snapshot(vm, folder, &info, &err) != 0 ||
             sm_image_from_snapshot(b->f.store, folder, &image, &err) != 0)
             fail_msg("%s", err.text);
@@ -470,7 +470,7 @@ static void test_disk(void **state)
         sm_vm *clone = start_image(image, NULL);
         sm_image_free(image);
         assert_int_equal(system(command), 0);
-        expect_verified(clone, i == 0);
+        expect_verified(clone, done == 0);
         sm_vm_free(clone);
         expect_grows(vm, "cat /progress");
         sum += waiting;
@@ -482,7 +482,7 @@ static void test_disk(void **state)
     print_message(
         "%u snapshots: in %u of them requests waited for the device, %u on average, at most "
         "%u; longest pause %.1f ms\n",
-        b->rounds, rounds, sum / b->rounds, most, (double)pause_ns / 1e6);
+        done, rounds, sum / done, most, (double)pause_ns / 1e6);
     assert_true(rounds > 0);
     sm_vm_free(vm);
 }
